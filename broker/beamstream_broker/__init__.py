@@ -1,0 +1,1 @@
+"""What runs beside Redis: the embedded server, retention, administration, the demo."""

@@ -1,0 +1,119 @@
+"""`stream broker run`: an embedded server, or one that is there already, with what has to run beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beamstream.cli.options import Broker, MetricsPort
+from beamstream.errors import ServerUnavailableError, UsageError
+from beamstream.protocol.client import Server
+
+from .embedded import EmbeddedServer
+from .errors import NothingToAttachError
+from .service import BrokerService, find_flaws
+from .sizes import format_bytes, parse_bytes
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="The server in the middle.", callback=lambda: None)
+
+
+@app.command()
+def run(
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory of the server.", show_default="4GiB, at most 40 % of the machine's"),
+    ] = None,
+    port: Annotated[int, typer.Option(metavar="PORT", help="TCP port; 0 chooses a free one.")] = 6379,
+    host: Annotated[str, typer.Option(help="Address it listens on; others than this machine need a password.")] = (
+        "127.0.0.1"
+    ),
+    socket: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Its Unix socket.", show_default="one in a private directory"),
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File whose first line is the password that clients show.")
+    ] = None,
+    spill: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for what memory has no room for; without one it is dropped, counted."),
+    ] = None,
+    broker: Broker = None,
+    metrics_port: MetricsPort = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when it is ready.")] = False,
+) -> int:
+    """Run an embedded server in memory, or look after the one that --broker names; Ctrl-C ends it.
+
+    Example: stream broker run --memory 8GiB --port 6379 --spill /data/spill
+    """
+    if broker is not None:
+        return _attach(broker, metrics_port, spill, as_json=as_json)
+    embedded = EmbeddedServer(
+        memory_bytes=None if memory is None else parse_bytes(memory),
+        port=port,
+        host=host,
+        socket_path=socket,
+        password=None if password_file is None else read_password(password_file),
+    )
+    with embedded:
+        service = BrokerService(Server(embedded.url), embedded.check, spill)
+        return service.run(lambda: _announce_embedded(embedded, as_json=as_json), metrics_port)
+
+
+def read_password(path: Path) -> str:
+    """Return the first line of a file.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or its first line is empty.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the password in {path}: {error}") from error
+    if not lines or not lines[0].strip():
+        raise UsageError(f"the first line of {path} is empty; it should be the password")
+    return lines[0].strip()
+
+
+def _attach(broker: str, metrics_port: int | None, spill: Path | None, *, as_json: bool) -> int:
+    """Look after a server that somebody else runs."""
+    server = Server(broker)
+    try:
+        version = server.check()
+    except ServerUnavailableError as error:
+        raise NothingToAttachError(error.url, error.reason) from error
+    flaws = find_flaws(server)
+
+    def announce() -> None:
+        if as_json:
+            # Same fields as for an embedded one; where it listens besides is not for us to say.
+            _print_json(url=server.shown_url, tcp_url=None, server_pid=None)
+        else:
+            typer.echo(f"looking after {version} at {server.shown_url}")
+        for flaw in flaws:
+            typer.echo(f"warning: {server.shown_url}: {flaw}", err=True)
+
+    return BrokerService(server, lambda: None, spill).run(announce, metrics_port)
+
+
+def _announce_embedded(embedded: EmbeddedServer, *, as_json: bool) -> None:
+    """Say where the server is; passwords are left out, whoever needs them has the file."""
+    url = embedded.settings.url(with_password=False)
+    tcp_url = embedded.settings.tcp_url(with_password=False)
+    if as_json:
+        _print_json(url=url, tcp_url=tcp_url, server_pid=embedded.pid)
+        return
+    typer.echo(f"{embedded.binary} is ready with {format_bytes(embedded.memory_bytes)} of memory")
+    typer.echo(f"  on this machine  {url}")
+    typer.echo(f"  over TCP         {tcp_url}")
+    typer.echo(f"next, e.g.:  stream --broker {url} ls")
+
+
+def _print_json(*, url: str, tcp_url: str | None, server_pid: int | None) -> None:
+    typer.echo(json.dumps({"url": url, "tcp_url": tcp_url, "pid": os.getpid(), "server_pid": server_pid}))

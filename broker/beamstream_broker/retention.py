@@ -1,0 +1,247 @@
+"""Retention of the memory tier: what leaves memory when it fills up.
+
+With a folder to spill to, above `HIGH_WATER` of the server's memory the oldest payloads go to disk until `LOW_WATER` is
+reached, whoever has read them; nothing is dropped, and a disk that takes nothing keeps the producers waiting.
+
+Without one the oldest payloads go from memory: first those that every group has acknowledged, then those that only
+best-effort groups have not (counted as dropped). What a required group has not acknowledged never goes; the producer
+waits instead. Index entries stay in both cases.
+
+"Oldest" means: the stream that was made first, and in it the first message. A stream whose keys hold something else
+than the protocol says is passed over, with a line in the log: one damaged stream must not fill the memory of all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from beamstream.address import Address
+from beamstream.errors import CorruptDataError, ServerRefusedError
+from beamstream.payloads import MemoryTier
+from beamstream.protocol import StreamKeys, decode_header
+from beamstream.protocol.client import Server
+from beamstream.state import StreamState, read_state
+from beamstream.streams import list_sources, list_streams
+
+from .position import (
+    START,
+    GroupPosition,
+    Place,
+    Releasable,
+    acknowledged_up_to,
+    find_releasable,
+    format_place,
+    parse_place,
+)
+from .spilling import Spilling
+
+log = logging.getLogger(__name__)
+
+HIGH_WATER = 0.85
+"""Share of the memory above which payloads are released: the rest takes what a detector sends until the next look."""
+
+LOW_WATER = 0.75
+"""Share of the memory at which releasing ends; the distance keeps it from running all the time."""
+
+MAX_PAGE_MESSAGES = 256
+"""Most payloads released by one script [messages]: about a millisecond in which the server does nothing else."""
+
+
+@dataclass(slots=True)
+class RetentionCounts:
+    """What was released up to now.
+
+    Attributes
+    ----------
+    n_released, released_bytes : int
+        Payloads that left memory after every group had read them [messages, bytes].
+    n_dropped, dropped_bytes : int
+        Payloads that left memory before that [messages, bytes].
+    """
+
+    n_released: int = 0
+    released_bytes: int = 0
+    n_dropped: int = 0
+    dropped_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """The server's memory.
+
+    Attributes
+    ----------
+    used_bytes, limit_bytes : int
+        ``used_memory`` and ``maxmemory`` [bytes]; a limit of 0 means none.
+    """
+
+    used_bytes: int
+    limit_bytes: int
+
+    @property
+    def excess_bytes(self) -> int:
+        """What has to go to get from above the high-water mark to the low-water mark; 0 below the former [bytes]."""
+        if self.used_bytes <= HIGH_WATER * self.limit_bytes or self.limit_bytes == 0:
+            return 0
+        return self.used_bytes - int(LOW_WATER * self.limit_bytes)
+
+
+@dataclass(slots=True)
+class Retention:
+    """Releases payloads of one server.
+
+    Parameters
+    ----------
+    server : Server
+        The broker's server.
+    spilling : Spilling, optional
+        Where payloads go before they leave memory; without it those that nobody waits for are dropped.
+    """
+
+    server: Server
+    spilling: Spilling | None = None
+    counts: RetentionCounts = field(default_factory=RetentionCounts)
+    _stuck: frozenset[str] = frozenset()
+    _damaged: set[Address] = field(default_factory=set)
+
+    def relieve(self, memory: MemoryUse) -> int:
+        """Release payloads if there is too little memory; returns how much was released [bytes].
+
+        Raises
+        ------
+        ServerError
+            If the server cannot be asked.
+        """
+        excess_bytes = memory.excess_bytes
+        if excess_bytes == 0:
+            self._stuck = frozenset()
+            return 0
+        if self.spilling is not None:
+            return self._spill(self.spilling, excess_bytes)
+        streams = self._streams_in_memory()
+        freed_bytes = 0
+        for dropping in (False, True):
+            for address, state, releasable in streams:
+                if freed_bytes >= excess_bytes:
+                    return freed_bytes
+                with self._passing_over(address):
+                    wanted_bytes = excess_bytes - freed_bytes
+                    freed_bytes += self._release(address, state, releasable, wanted_bytes, dropping=dropping)
+        if freed_bytes < excess_bytes:
+            self._tell_who_holds(streams)
+        return freed_bytes
+
+    def _spill(self, spilling: Spilling, excess_bytes: int) -> int:
+        """Move payloads to disk until there is no excess; returns how much left memory [bytes]."""
+        freed_bytes = 0
+        for address, state, _ in self._streams_in_memory():
+            wanted_bytes = excess_bytes - freed_bytes
+            if wanted_bytes <= 0:
+                break
+            with self._passing_over(address):
+                on_disk = Releasable(
+                    read=spilling.spill(address, state.created_ns, wanted_bytes), unread=START, holding=()
+                )
+                freed_bytes += self._release(address, state, on_disk, wanted_bytes, dropping=False)
+        return freed_bytes
+
+    def _streams_in_memory(self) -> list[tuple[Address, StreamState, Releasable]]:
+        """Return the streams that have payloads in memory, oldest first."""
+        found = []
+        for source in list_sources(self.server):
+            for address in list_streams(self.server, source):
+                with self._passing_over(address):
+                    state = read_state(self.server, StreamKeys(address))
+                    if state is not None and state.memory_bytes > 0:
+                        found.append((address, state, find_releasable(read_positions(self.server, address))))
+        return sorted(found, key=lambda one: one[1].created_ns)
+
+    @contextlib.contextmanager
+    def _passing_over(self, address: Address) -> Iterator[None]:
+        """Pass over a stream that is not what it should be, and say so once."""
+        try:
+            yield
+        except (CorruptDataError, ServerRefusedError) as error:
+            if address not in self._damaged:
+                self._damaged.add(address)
+                log.error("%s is passed over when memory is released: %s", address, error)
+
+    def _release(
+        self, address: Address, state: StreamState, releasable: Releasable, excess_bytes: int, *, dropping: bool
+    ) -> int:
+        """Release payloads of one stream until there is no excess or nothing that may go; returns the bytes."""
+        limit = releasable.unread if dropping else releasable.read
+        freed_bytes = 0
+        while limit > START and freed_bytes < excess_bytes:
+            n_wanted = _page_size(state, excess_bytes - freed_bytes)
+            sizes = self._release_page(address, limit, n_wanted, dropping=dropping)
+            if sizes is None:
+                break
+            freed_bytes += sum(sizes)
+            self._count(sizes, dropping=dropping)
+        return freed_bytes
+
+    def _release_page(self, address: Address, limit: Place, n_wanted: int, *, dropping: bool) -> list[int] | None:
+        """Release some payloads up to `limit`; returns their sizes [bytes], None where nothing was left up to there."""
+        keys = StreamKeys(address)
+        before = self.server.call("HGET", keys.state, "released_entry")
+        flat = self.server.script("release", [keys.index, keys.state], [format_place(limit), n_wanted, int(dropping)])
+        headers = [(int(one), decode_header(two)) for one, two in zip(flat[::2], flat[1::2], strict=True)]
+        MemoryTier(self.server, keys).delete([(message_id, header.checksum) for message_id, header in headers])
+        if not headers and before == self.server.call("HGET", keys.state, "released_entry"):
+            return None
+        return [header.payload_bytes for _, header in headers]
+
+    def _count(self, sizes: list[int], *, dropping: bool) -> None:
+        if dropping:
+            self.counts.n_dropped += len(sizes)
+            self.counts.dropped_bytes += sum(sizes)
+        else:
+            self.counts.n_released += len(sizes)
+            self.counts.released_bytes += sum(sizes)
+
+    def _tell_who_holds(self, streams: list[tuple[Address, StreamState, Releasable]]) -> None:
+        """Say once which required groups keep the memory full."""
+        holding = frozenset(f"{group} on {address}" for address, _, place in streams for group in place.holding)
+        if holding and holding != self._stuck:
+            log.warning(
+                "the memory is full and producers wait: required groups have not acknowledged what is in it (%s); "
+                "start a member of the group, or see 'stream group ls'",
+                ", ".join(sorted(holding)),
+            )
+        self._stuck = holding
+
+
+def _page_size(state: StreamState, excess_bytes: int) -> int:
+    """Return how many payloads of a stream make up `excess_bytes`, as far as one page goes."""
+    mean_bytes = max(1, state.total_bytes // max(1, state.n_received))
+    return min(MAX_PAGE_MESSAGES, -(-excess_bytes // mean_bytes))
+
+
+def read_positions(server: Server, address: Address) -> list[GroupPosition]:
+    """Return how far the groups of a stream are; none where its index is not there yet."""
+    keys = StreamKeys(address)
+    if not server.call("EXISTS", keys.index):
+        return []
+    return [_read_position(server, keys, _as_dict(flat)) for flat in server.call("XINFO", "GROUPS", keys.index)]
+
+
+def _read_position(server: Server, keys: StreamKeys, group: dict[str, Any]) -> GroupPosition:
+    name = group["name"].decode()
+    required = server.call("HGET", keys.group(name), "required")
+    oldest_pending = server.call("XPENDING", keys.index, name)[1] if group["pending"] else None
+    return GroupPosition(
+        name=name,
+        required=required == b"1",
+        done=acknowledged_up_to(
+            parse_place(group["last-delivered-id"]), parse_place(oldest_pending) if oldest_pending else None
+        ),
+    )
+
+
+def _as_dict(flat: list[Any]) -> dict[str, Any]:
+    return {key.decode(): value for key, value in zip(flat[::2], flat[1::2], strict=True)}

@@ -1,0 +1,254 @@
+"""Spilling: from memory to segments on disk, oldest first, before a payload may leave memory.
+
+What was spilled is named in the stream's state (`spilled_entry`, `spill_host`, `spill_folder`) only after it is safe on
+disk, so a reader never looks for what is not there. Where a broker that was killed had written more than it could say,
+its successor goes on behind the last record in the file: nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beamstream.address import Address
+from beamstream.errors import StreamNotFoundError
+from beamstream.payloads import MemoryTier
+from beamstream.protocol import Entry, EntryKind, StreamKeys, read_entry
+from beamstream.protocol.client import Server
+from beamstream.segments import (
+    Record,
+    SegmentBusyError,
+    SegmentError,
+    SegmentFormatError,
+    SegmentStream,
+    StreamWriter,
+    end_record,
+    list_segments,
+    record_of_entry,
+    stream_folder,
+)
+
+from .position import START, Place, format_place, parse_place
+
+log = logging.getLogger(__name__)
+
+PAGE_MESSAGES = 256
+"""Most entries spilled at once."""
+
+PAGE_BYTES = 32 << 20
+"""Payload bytes spilled at once [bytes]: large enough for the disk's own speed, small against any memory limit."""
+
+
+@dataclass(slots=True)
+class SpillCounts:
+    """What was spilled up to now.
+
+    Attributes
+    ----------
+    n_spilled, spilled_bytes : int
+        Messages whose payload went to disk, and their bytes [bytes].
+    n_gone : int
+        Messages whose payload had left memory before it could be spilled.
+    """
+
+    n_spilled: int = 0
+    spilled_bytes: int = 0
+    n_gone: int = 0
+
+
+class StreamSpiller:
+    """Spills one stream into the segments of one folder."""
+
+    def __init__(self, server: Server, address: Address, folder: Path, counts: SpillCounts) -> None:
+        self.folder = folder
+        self._server = server
+        self._keys = StreamKeys(address)
+        self._tier = MemoryTier(server, self._keys)
+        self._counts = counts
+        self._writer = StreamWriter(folder, address)
+        self.spilled = _last_place(folder)
+        self._writer.set_state(self._state())
+        packed = server.call("GET", self._keys.meta)
+        if packed:
+            self._writer.set_metadata(packed)
+
+    def spill_page(self) -> int | None:
+        """Spill the next entries; returns their payload bytes [bytes], None where there is nothing more.
+
+        Raises
+        ------
+        SegmentError
+            If the disk does not take them; nothing has left memory, and it can be tried again.
+        """
+        raw = self._server.call(
+            "XRANGE", self._keys.index, "(" + format_place(self.spilled), "+", "COUNT", PAGE_MESSAGES
+        )
+        if not raw:
+            return None
+        page = _within_bytes([(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in raw])
+        records = self._records(page)
+        self._writer.append_all(records)
+        self._writer.sync()
+        self.spilled = parse_place(page[-1][0])
+        if any(read_entry(*one).kind is EntryKind.END for one in page):
+            self._writer.append_state(self._state())
+            self._writer.close()
+        self._announce()
+        n_bytes = sum(memoryview(record.payload).nbytes for record in records)
+        self._counts.n_spilled += len(records)
+        self._counts.spilled_bytes += n_bytes
+        return n_bytes
+
+    def _records(self, page: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Record]:
+        entries = [read_entry(*one) for one in page]
+        stored = [(e.message_id, e.header.checksum) for e in entries if e.header is not None and e.inline is None]
+        payloads = iter(self._tier.fetch(stored))
+        records = []
+        for (entry_id, fields), entry in zip(page, entries, strict=True):
+            if entry.kind is EntryKind.END:
+                records.append(self._end_record(entry))
+            elif entry.kind is not EntryKind.UNREADABLE:
+                payload = next(payloads) if entry.header is not None and entry.inline is None else None
+                self._counts.n_gone += entry.header is not None and entry.inline is None and payload is None
+                records.append(record_of_entry(entry_id, fields, payload))
+        return records
+
+    def _end_record(self, entry: Entry) -> Record:
+        state = self._state()
+        expected = state.get(b"expected")
+        return end_record(
+            last_id=entry.message_id,
+            total_bytes=entry.total_bytes,
+            reason=state.get(b"reason", b"").decode("utf-8", "replace"),
+            next_stream=state.get(b"next_stream", b"").decode("utf-8", "replace") or None,
+            n_expected=None if expected is None else int(expected),
+        )
+
+    def _state(self) -> dict[bytes, bytes]:
+        flat = self._server.call("HGETALL", self._keys.state)
+        if not flat:
+            raise StreamNotFoundError(str(self._keys.address))
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def _announce(self) -> None:
+        """Tell readers how far the disk goes, and where it is."""
+        self._server.script(
+            "note",
+            [self._keys.state],
+            [
+                *("set", "spilled_entry", format_place(self.spilled)),
+                *("spill_host", socket.gethostname(), "spill_folder", str(self.folder)),
+            ],
+        )
+
+    def close(self) -> None:
+        """Let the files go; another spiller goes on with them."""
+        self._writer.abandon()
+
+
+class Spilling:
+    """Spills the streams of one server below one folder.
+
+    Parameters
+    ----------
+    server : Server
+        The broker's server.
+    root : Path
+        Segments go to ``<root>/<beamtime>/<source>/<stream>/``; a stream of a name that is taken there by an older one
+        gets a number behind it.
+    """
+
+    def __init__(self, server: Server, root: Path) -> None:
+        self.counts = SpillCounts()
+        self.flaw = ""
+        self._server = server
+        self._root = root.absolute()
+        self._spillers: dict[Address, tuple[int, StreamSpiller]] = {}
+
+    def spill(self, address: Address, created_ns: int, wanted_bytes: int) -> Place:
+        """Spill a stream until so many bytes more are on disk, or nothing is left; returns how far the disk goes.
+
+        A disk that is full or broken is told in the log once, and in `flaw`, until it takes something again.
+        """
+        spiller: StreamSpiller | None = None
+        try:
+            spiller = self._spiller(address, created_ns)
+            n_bytes = 0
+            while n_bytes < wanted_bytes and (more := spiller.spill_page()) is not None:
+                n_bytes += more
+            self._say("")
+        except (SegmentError, SegmentBusyError, SegmentFormatError) as error:
+            self._say(str(error))
+        return spiller.spilled if spiller is not None else START
+
+    def _say(self, flaw: str) -> None:
+        if flaw and not self.flaw:
+            log.error("spilling stands still, producers will have to wait: %s", flaw)
+        elif self.flaw and not flaw:
+            log.info("spilling goes on")
+        self.flaw = flaw
+
+    def _spiller(self, address: Address, created_ns: int) -> StreamSpiller:
+        known = self._spillers.get(address)
+        if known is not None and known[0] == created_ns:
+            return known[1]
+        self.forget(address)
+        spiller = StreamSpiller(self._server, address, self._folder(address, created_ns), self.counts)
+        self._spillers[address] = created_ns, spiller
+        return spiller
+
+    def _folder(self, address: Address, created_ns: int) -> Path:
+        """Return the folder of this very stream, or a new one: a name may come again after its stream was deleted."""
+        plain = stream_folder(self._root, address)
+        for number in itertools.count(1):
+            folder = plain if number == 1 else plain.with_name(f"{plain.name}_{number}")
+            if not list_segments(folder) or _recorded_state(folder).get(b"created_ns") == b"%d" % created_ns:
+                return folder
+        return plain
+
+    def forget(self, address: Address) -> None:
+        """Let a stream's files go, e.g. because it was deleted."""
+        known = self._spillers.pop(address, None)
+        if known is not None:
+            known[1].close()
+
+    def close(self) -> None:
+        """Let all files go."""
+        for address in list(self._spillers):
+            self.forget(address)
+
+
+def _within_bytes(page: list[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Return the first entries of a page, as many as fit into `PAGE_BYTES`, at least one."""
+    n_bytes = 0
+    for number, one in enumerate(page):
+        header = read_entry(*one).header
+        n_bytes += header.payload_bytes if header is not None else 0
+        if number and n_bytes > PAGE_BYTES:
+            return page[:number]
+    return page
+
+
+def _last_place(folder: Path) -> Place:
+    """Return the last entry that the segments in a folder hold."""
+    if not list_segments(folder):
+        return START
+    with SegmentStream(folder) as stream:
+        if not len(stream.order):
+            return START
+        last: Any = stream.order[-1]
+        return int(last["position"]), int(last["sequence"])
+
+
+def _recorded_state(folder: Path) -> Mapping[bytes, bytes]:
+    try:
+        with SegmentStream(folder) as stream:
+            return stream.recorded_state()
+    except (SegmentError, SegmentFormatError) as error:
+        log.warning("%s is left alone: %s", folder, error)
+        return {}

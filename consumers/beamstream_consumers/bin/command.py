@@ -1,0 +1,57 @@
+"""`stream consume bin`: a stream of smaller frames beside each stream."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Where, parse_source, parse_start
+from beamstream.service import run_handler
+
+from .handler import BinHandler
+
+
+def bin_frames(
+    where: Where,
+    factor: Annotated[int, typer.Option("--factor", "-n", metavar="N", help="Edge of a block in pixels.")] = 2,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BEAMTIME/SOURCE",
+            help="Data source of the binned streams; without it, the source with -bin behind its name.",
+            show_default=False,
+        ),
+    ] = None,
+    broker: Broker = None,
+    group: Group = None,
+    start: From = "start",
+    follow: Follow = False,
+    required: Annotated[
+        bool, typer.Option("--required/--best-effort", help="Whether frames stay in memory until they are binned.")
+    ] = False,
+    metrics_port: MetricsPort = None,
+) -> None:
+    """Add up N x N pixels, and publish the smaller frames as a stream of their own, ids kept.
+
+    Masked and saturated pixels are left out. Where N does not divide the
+    detector, the last blocks hold what is left.
+
+    Examples:
+
+      stream consume bin 11012345/eiger/series_00042 --factor 4
+
+      stream consume bin 11012345/eiger --follow --to 11012345/preview
+    """
+    handler = BinHandler(factor, parse_source(to) if to else None)
+    status = run_handler(
+        handler,
+        where,
+        broker=broker,
+        group=group,
+        start=parse_start(start),
+        follow=follow,
+        required=required,
+        metrics_port=metrics_port,
+    )
+    raise typer.Exit(status)

@@ -1,0 +1,102 @@
+"""What can go wrong while a file is written; h5py's and the file system's own exceptions end here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from beamstream.errors import BeamstreamError, CannotGoOnError, RetryLaterError, UsageError
+
+
+class OutputExistsError(UsageError):
+    """There is a file already under the name that is to be written, and it holds something else."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"{path} exists and {reason}; move it away, choose another --directory or --file, "
+            "or replace it with --overwrite"
+        )
+
+
+class OutputError(CannotGoOnError):
+    """A file that cannot be written or continued.
+
+    HDF5 does not recover from a write that failed: chunks written afterwards by the same process may be missing without
+    a word. So nobody may go on with the file but a new process.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} cannot be written: {reason}; no frame is lost: mend that and start the writer again")
+
+
+class DiskFullError(RetryLaterError):
+    """So little space is left that nothing more is written until somebody has made room."""
+
+    def __init__(self, path: Path, free_bytes: int, limit_bytes: int) -> None:
+        self.path = path
+        self.free_bytes = free_bytes
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"{path}: {free_bytes} bytes are free, {limit_bytes} bytes must stay so; "
+            "make room, writing then goes on by itself"
+        )
+
+
+class RecordingConflictError(BeamstreamError):
+    """The file holds another frame under this id: it belongs to another recording of the same name."""
+
+    def __init__(self, path: Path, message_id: int, held: int, offered: int) -> None:
+        self.path = path
+        self.message_id = message_id
+        self.held = held
+        self.offered = offered
+        super().__init__(
+            f"{path} holds another frame as message {message_id} (XXH3 {held:016x}, now {offered:016x}); it belongs "
+            "to another recording of the same name: move it away, or replace it with --overwrite"
+        )
+
+
+class VerificationError(BeamstreamError):
+    """What was read back from a file is not what was received; the file keeps its ``.partial`` name."""
+
+    def __init__(self, path: Path, message_id: int, expected: int, measured: int) -> None:
+        self.path = path
+        self.message_id = message_id
+        self.expected = expected
+        self.measured = measured
+        super().__init__(
+            f"{path}: message {message_id} reads back with XXH3 {measured:016x}, it was received with {expected:016x}; "
+            "the disk or the file system damaged it, check them and write the stream again with another --group"
+        )
+
+
+class MessageIdError(UsageError):
+    """A message id that cannot be a position in a file."""
+
+    def __init__(self, message_id: int, limit: int) -> None:
+        self.message_id = message_id
+        self.limit = limit
+        super().__init__(f"message id {message_id} is no position in a file; ids are 1 to {limit}")
+
+
+class NodeError(BeamstreamError):
+    """A node of the stream metadata that cannot stand in a NeXus file."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"metadata {path!r} is left out: {reason}")
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what h5py and the file system raise into `OutputError`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise OutputError(path, str(error)) from error

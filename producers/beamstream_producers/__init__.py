@@ -1,0 +1,1 @@
+"""Ways frames come in: detectors, files, simulators."""

@@ -1,0 +1,78 @@
+"""`stream produce eiger`: the connector on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from beamstream.cli.options import Broker, MetricsPort, To, parse_source
+from beamstream.service import run_source
+
+from .api import ApiWatch, StreamApi
+from .endpoint import check_endpoint
+from .naming import DEFAULT_TEMPLATE, StreamTemplate
+from .source import EigerSource
+
+Endpoint = Annotated[
+    str,
+    typer.Argument(
+        metavar="ENDPOINT",
+        help="The detector's stream: tcp://DCU:31001 (v2, cbor) or tcp://DCU:9999 (v1, legacy).",
+        show_default=False,
+    ),
+]
+Template = Annotated[
+    str,
+    typer.Option(metavar="TEXT", help="Names the stream of a series; may use {series_id} and {unique_id}."),
+]
+Series = Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after N series.", show_default="never")]
+Api = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The detector's REST API, e.g. http://DCU: warns if its stream is off or it drops images.",
+        show_default=False,
+    ),
+]
+
+
+def eiger(
+    endpoint: Endpoint,
+    to: To,
+    broker: Broker = None,
+    stream_template: Template = DEFAULT_TEMPLATE,
+    series: Series = None,
+    api: Api = None,
+    metrics_port: MetricsPort = None,
+) -> None:
+    """Bring in the stream of a DECTRIS detector (EIGER, EIGER2, PILATUS4, SELUN); each series becomes a stream.
+
+    Start it before the detector is armed: what is sent while nobody is connected is lost.
+
+    Examples:
+
+    stream produce eiger tcp://dcu:31001 --to 11012345/eiger
+
+    stream produce eiger tcp://dcu:9999 --to 11012345/eiger --series 1 --stream-template lysozyme_run_042
+
+    stream produce eiger tcp://dcu:31001 --to 11012345/eiger --api http://dcu
+    """
+    template = StreamTemplate(stream_template)
+    data_source = parse_source(to)
+    watch = ApiWatch(StreamApi(api), check_endpoint(endpoint)) if api else None
+    source = EigerSource(
+        endpoint,
+        template=template,
+        n_series=series,
+        on_series_closed=watch.look_at_dropped if watch else None,
+    )
+    try:
+        if watch:
+            watch.look_at_stream()
+        status = run_source(source, data_source, broker=broker, metrics_port=metrics_port)
+    finally:
+        source.close()
+        if watch:
+            watch.close()
+    raise typer.Exit(status)

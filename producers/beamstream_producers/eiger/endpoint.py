@@ -1,0 +1,111 @@
+"""The socket on the detector: where it connects, what it holds, and what can be said while nothing comes."""
+
+from __future__ import annotations
+
+import re
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from beamstream.errors import UsageError
+
+PORT_V2 = 31001
+PORT_V1 = 9999
+
+HELD_MESSAGES = 500
+"""Messages that may wait in our socket: half a second at 1 kHz, 2.5 GB with 5 MB each. What waits here is lost if the
+process dies, what waits in the detector is not, so this is no place for more."""
+
+MAX_PART_BYTES = 2**30
+"""Largest part that libzmq takes [bytes]: a v2 start of a 16M with the tables of three channels has 0.43 GB."""
+
+KEEPALIVE_IDLE_S = 30
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_PROBES = 3
+"""A detector that lost power says no goodbye: the kernel notices within 45 s, and libzmq connects anew."""
+
+_ENDPOINT = re.compile(r"tcp://(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})|ipc://.+")
+_LINK_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+
+
+def check_endpoint(text: str) -> str:
+    """Return an endpoint that can be connected to.
+
+    Raises
+    ------
+    UsageError
+        If it is none; says which ports a detector has.
+    """
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or (match["port"] and not 0 < int(match["port"]) < 2**16):
+        host = text.removeprefix("tcp://").split(":")[0].split("/")[0] or "HOST"
+        raise UsageError(
+            f"{text!r} is no endpoint of a detector; write tcp://{host}:{PORT_V2} for stream v2 (CBOR) "
+            f"or tcp://{host}:{PORT_V1} for stream v1 (legacy)"
+        )
+    return text
+
+
+class DetectorSocket:
+    """A PULL socket, connected from the moment it is made: a detector forgets what it sends while nobody is.
+
+    Parameters
+    ----------
+    endpoint : str
+        ``tcp://host:port`` or ``ipc://path``.
+
+    Raises
+    ------
+    UsageError
+        If the endpoint is none.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = check_endpoint(endpoint)
+        self.is_connected = False
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PULL)
+        self._socket.linger = 0
+        self._socket.rcvhwm = HELD_MESSAGES
+        self._socket.maxmsgsize = MAX_PART_BYTES
+        self._socket.ipv6 = True
+        self._socket.tcp_keepalive = 1
+        self._socket.tcp_keepalive_idle = KEEPALIVE_IDLE_S
+        self._socket.tcp_keepalive_intvl = KEEPALIVE_INTERVAL_S
+        self._socket.tcp_keepalive_cnt = KEEPALIVE_PROBES
+        self._monitor = self._socket.get_monitor_socket(_LINK_EVENTS)
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise UsageError(f"cannot connect to {endpoint}: {error.strerror}") from error
+
+    def receive(self, timeout_s: float) -> list[memoryview] | None:
+        """Return the parts of the next message, None if there is none within `timeout_s` [s].
+
+        The parts are views into libzmq's own memory, which lives as long as they do.
+        """
+        if not self._socket.poll(int(1000 * timeout_s)):
+            return None
+        try:
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        return [frame.buffer for frame in frames]
+
+    def link_changes(self) -> list[bool]:
+        """Look after the connection; returns what happened since the last call: True made, False lost."""
+        changes = []
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)["event"]
+            self.is_connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            changes.append(self.is_connected)
+        return changes
+
+    def close(self) -> None:
+        """Give the socket back; what waits in it is lost."""
+        if not self._socket.closed:
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+            self._socket.close(linger=0)
+            self._context.term()

@@ -1,0 +1,1 @@
+"""Pure parsers: bytes in, messages out; no socket in sight."""

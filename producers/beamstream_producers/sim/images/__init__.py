@@ -1,0 +1,1 @@
+"""What is on the images: geometry, photons, and frames made beforehand."""

@@ -1,0 +1,221 @@
+"""The thread that sends: it uses the sockets, keeps the clock of the exposures, and decides nothing else.
+
+Whoever controls the detector posts jobs: begin a series, expose images, end it. They are done one after the
+other. The schedule is absolute: image k is due k frame times after its trigger, however late the one before
+it was. Without a receiver, or with one that is too slow, images wait in the outbox and are then dropped (or,
+told so, waited for).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .messages import SeriesMessages
+from .outbox import Outbox, Outgoing
+from .sockets import StreamSockets
+
+SLICE_S = 0.02
+"""Longest time without looking for jobs, interruptions and receivers [s]; nobody notices it."""
+
+DRAIN_S = 5.0
+"""How long the end of a series waits for a receiver to take what is left, by default [s]."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """A series begins; `messages` is None where the stream is disabled."""
+
+    messages: SeriesMessages | None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expose:
+    """Take images, `frame_time_s` apart by the detector's clock; `paced` or as fast as they leave."""
+
+    image_ids: range
+    frame_time_s: float
+    paced: bool
+    finished: Callable[[], None]
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The series ends; what waits is sent first, or dropped if it was aborted."""
+
+    aborted: bool
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """Send what the sockets hold for as long as `linger_s`, then give them back."""
+
+    linger_s: float
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+Job = Begin | Expose | Finish | Close
+
+
+class Sender:
+    """Does the jobs of one detector; every method may be called from any thread.
+
+    Parameters
+    ----------
+    sockets : StreamSockets
+        Used and in the end closed by this sender.
+    buffer_images : int
+        Images that may wait before they are dropped.
+    wait : bool
+        Rather fall behind than drop.
+    drain_s : float
+        How long the end of a series waits for a receiver [s].
+    """
+
+    def __init__(self, sockets: StreamSockets, *, buffer_images: int, wait: bool, drain_s: float = DRAIN_S) -> None:
+        self.outbox = Outbox(buffer_images)
+        self._sockets = sockets
+        self._wait = wait
+        self._drain_s = drain_s
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._interrupted = threading.Event()
+        self._receivers: frozenset[int] = frozenset()
+        self._receivers_changed = threading.Condition()
+        self._messages: SeriesMessages | None = None
+        self._clock_zero_ns = time.monotonic_ns()
+        self._thread = threading.Thread(target=self._run, name="simulated-eiger-sender", daemon=True)
+        self._thread.start()
+
+    def post(self, job: Job) -> threading.Event:
+        """Line a job up; the event is set when it is done."""
+        self._jobs.put(job)
+        return job.done
+
+    def interrupt(self) -> None:
+        """Stop exposing after the current image, until the series is finished."""
+        self._interrupted.set()
+
+    def wait_for_receiver(self, version: int, timeout_s: float | None) -> bool:
+        """Wait until somebody is connected to the socket of this version; False if nobody was in time.
+
+        Looks while no job is under way; before a series, that is.
+        """
+        with self._receivers_changed:
+            return self._receivers_changed.wait_for(lambda: version in self._receivers, timeout_s)
+
+    def close(self, linger_s: float) -> None:
+        """Finish the jobs at hand and close the sockets."""
+        self.post(Close(linger_s=linger_s))
+        self._thread.join()
+
+    # --- everything below runs in the sender's own thread
+
+    def _run(self) -> None:
+        while True:
+            job = self._next_job()
+            match job:
+                case Begin():
+                    self._begin(job)
+                case Expose():
+                    self._expose(job)
+                case Finish():
+                    self._finish(job)
+                case Close():
+                    self.outbox.discard_all()
+                    self._sockets.close(job.linger_s)
+            if not isinstance(job, Close):
+                self._look_around()
+            job.done.set()
+            if isinstance(job, Close):
+                return
+
+    def _next_job(self) -> Job:
+        while True:
+            self._look_around()
+            try:
+                return self._jobs.get(timeout=SLICE_S)
+            except queue.Empty:
+                continue
+
+    def _begin(self, job: Begin) -> None:
+        self._interrupted.clear()
+        self._messages = job.messages
+        self.outbox.reset()
+        if job.messages is not None:
+            self.outbox.put(Outgoing(job.messages.start, is_image=False))
+            self._flush()
+
+    def _expose(self, job: Expose) -> None:
+        trigger_s = time.monotonic()
+        for place, image_id in enumerate(job.image_ids):
+            due_s = trigger_s + place * job.frame_time_s
+            if job.paced:
+                self._wait_until(due_s)
+            if self._interrupted.is_set():
+                break
+            self._take(image_id, round(due_s * 1e9) - self._clock_zero_ns)
+        if job.paced:
+            # the last exposure lasts as long as the others
+            self._wait_until(trigger_s + len(job.image_ids) * job.frame_time_s)
+        job.finished()
+
+    def _take(self, image_id: int, start_ns: int) -> None:
+        """Put one image into the outbox, and send what can be sent."""
+        messages = self._messages
+        if messages is None:
+            return
+        while self._wait and self.outbox.is_full and not self._interrupted.is_set():
+            self._flush(SLICE_S)
+        self.outbox.put(Outgoing(lambda: messages.image(image_id, start_ns), is_image=True))
+        self._flush()
+
+    def _finish(self, job: Finish) -> None:
+        if job.aborted:
+            self.outbox.discard_images()
+        if self._messages is not None:
+            self.outbox.put(Outgoing(self._messages.end, is_image=False))
+        give_up_s = time.monotonic() + self._drain_s
+        while len(self.outbox) and time.monotonic() < give_up_s:
+            self._flush(SLICE_S)
+        if len(self.outbox) and self._messages is not None:
+            series_id = self._messages.series_id
+            _logger.warning("series %d: %d messages found no receiver", series_id, len(self.outbox))
+            self.outbox.discard_all()
+        self._messages = None
+        self._interrupted.clear()
+
+    def _flush(self, wait_s: float = 0.0) -> None:
+        """Send what waits as long as there is room; where there is none, wait for it for up to `wait_s`."""
+        while len(self.outbox) and self._messages is not None:
+            version = self._messages.version
+            if not self._sockets.can_send(version, wait_s):
+                return
+            if not self._sockets.send(version, self.outbox.oldest().encode()):
+                return
+            self.outbox.pop()
+
+    def _wait_until(self, due_s: float) -> None:
+        """Sleep until `due_s`, sending what waits; returns early if interrupted."""
+        while not self._interrupted.is_set() and (left_s := due_s - time.monotonic()) > 0:
+            if len(self.outbox):
+                self._flush(min(left_s, SLICE_S))
+            else:
+                self._interrupted.wait(left_s)
+
+    def _look_around(self) -> None:
+        """Send what waits, and tell who waits for receivers that there are some."""
+        self._flush()
+        receivers = self._sockets.receivers()
+        if receivers != self._receivers:
+            with self._receivers_changed:
+                self._receivers = receivers
+                self._receivers_changed.notify_all()

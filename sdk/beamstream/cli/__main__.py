@@ -1,0 +1,5 @@
+"""`python -m beamstream.cli`: the same as `stream`."""
+
+from beamstream.cli import main
+
+main()

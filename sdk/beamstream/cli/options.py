@@ -1,0 +1,112 @@
+"""The options that several commands share, as annotated types; their defaults stand with the parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from beamstream.address import SourceAddress, parse_where
+from beamstream.consumer.feed import Start
+from beamstream.errors import AddressError, UsageError
+
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        envvar="STREAM_BROKER",
+        metavar="URL",
+        help="The broker: redis://host:port, rediss://… or unix:///path; the local one at port 6379 if none is named.",
+        show_default=False,
+    ),
+]
+
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        envvar="STREAM_METRICS_PORT",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Serve Prometheus metrics on this loopback port.",
+    ),
+]
+
+Where = Annotated[
+    str,
+    typer.Argument(
+        metavar="WHERE",
+        help="BEAMTIME/SOURCE/STREAM, or BEAMTIME/SOURCE for all its streams; a broker URL may stand in front.",
+        show_default=False,
+    ),
+]
+
+StreamAddress = Annotated[str, typer.Argument(metavar="BEAMTIME/SOURCE/STREAM", help="The stream.", show_default=False)]
+
+StreamOrPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="BEAMTIME/SOURCE/STREAM|PATH", help="The stream, or a folder with its segments.", show_default=False
+    ),
+]
+
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Of a path: read every payload and compute its checksum, slow as the disk is.")
+]
+
+To = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="BEAMTIME/SOURCE", help="The data source whose streams are written.", show_default=False
+    ),
+]
+
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The consumer group; members of one group share the messages. The command's name if none is given.",
+        show_default=False,
+    ),
+]
+
+GroupName = Annotated[str, typer.Option("--group", metavar="NAME", help="The consumer group.", show_default=False)]
+
+From = Annotated[
+    str,
+    typer.Option("--from", metavar="start|newest|ID", help="Where a new group begins."),
+]
+
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Wait for the stream, or for further streams of the data source.")
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def parse_start(text: str) -> Start:
+    """Read ``start``, ``newest`` or a message id.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these.
+    """
+    if text in ("start", "newest"):
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--from {text!r} is none of start, newest and a message id from 1")
+
+
+def parse_source(text: str) -> SourceAddress:
+    """Read ``beamtime/source``.
+
+    Raises
+    ------
+    AddressError
+        If it is none.
+    """
+    where = parse_where(text)
+    if not isinstance(where, SourceAddress):
+        raise AddressError(text, "a data source is needed here, BEAMTIME/SOURCE without a stream")
+    return where

@@ -1,0 +1,139 @@
+"""Payloads as HDF5 chunks and back, so that a frame goes into a file, and out again, as the detector packed it.
+
+Pure: bytes in, bytes out; writing and reading the chunk is the caller's (`write_direct_chunk`, `read_direct_chunk`).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import lz4.block
+import numpy as np
+
+from beamstream.errors import CorruptPayloadError, PayloadSizeError, UnknownCodecError
+
+from .arrays import payload_view, size_bytes
+from .blocks import read_header
+from .lz4 import MAX_BLOCK_BYTES, decode_block
+
+LZ4_FILTER_ID = 32004
+BITSHUFFLE_FILTER_ID = 32008
+FILTERS: dict[str, tuple[int | None, tuple[int, ...]]] = {
+    "none": (None, ()),
+    "lz4": (LZ4_FILTER_ID, (0,)),  # block size: the default; every chunk states its own
+    "lz4-block": (LZ4_FILTER_ID, (0,)),
+    "bslz4": (BITSHUFFLE_FILTER_ID, (0, 2)),  # block size as above; 2 is LZ4 behind the shuffling
+}
+
+ONE_BLOCK = struct.Struct(">QII")
+"""Header of an LZ4 chunk of one block: size of the array, size of a block, length of the packed block [bytes]."""
+
+Payload = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hdf5Chunk:
+    """A payload as HDF5 stores it.
+
+    Attributes
+    ----------
+    filter_id : int or None
+        HDF5's number of the filter that reads it; None: no filter.
+    filter_options : tuple of int
+        What the filter is created with (h5py's `compression_opts`).
+    data : bytes-like
+        The bytes of the chunk.
+    """
+
+    filter_id: int | None
+    filter_options: tuple[int, ...]
+    data: Payload
+
+
+def to_hdf5_chunk(payload: Payload, codec: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Hdf5Chunk:
+    """Make a payload a chunk that HDF5's filters can read.
+
+    Parameters
+    ----------
+    payload : bytes-like
+        The payload of one frame.
+    codec : str
+        How it is packed.
+    shape : tuple of int
+        Shape of the array; the chunk holds exactly this.
+    dtype : dtype
+        Its element, which must be the dataset's.
+
+    Returns
+    -------
+    Hdf5Chunk
+        Its filter and its bytes: the payload itself, or a copy behind 16 bytes of header for `lz4-block`.
+
+    Raises
+    ------
+    UnknownCodecError
+        If HDF5 has no filter for it.
+    CodecError
+        If its size, or the size it claims to unpack to, is not that of the array: HDF5 could not read it.
+
+    Notes
+    -----
+    The filter takes a block as long as its content for one that is not packed. A `lz4-block` payload of exactly that
+    length is therefore unpacked here: its pixels are right, its bytes come back packed anew.
+    """
+    if codec not in FILTERS:
+        raise UnknownCodecError(codec, tuple(FILTERS))
+    filter_id, filter_options = FILTERS[codec]
+    view = payload_view(payload)
+    n_bytes = size_bytes(shape, dtype, codec)
+    if codec == "none" and view.size != n_bytes:
+        raise PayloadSizeError("payload without compression", view.size, n_bytes)
+    if codec in {"lz4", "bslz4"}:
+        read_header(view, codec, n_bytes)
+    if codec == "lz4-block":
+        if n_bytes > MAX_BLOCK_BYTES:
+            raise CorruptPayloadError(codec, f"{n_bytes} bytes are more than one block holds ({MAX_BLOCK_BYTES})")
+        block = view if view.size != n_bytes else decode_block(view, (n_bytes,), np.dtype("u1"), None)
+        payload = b"".join((ONE_BLOCK.pack(n_bytes, n_bytes, block.size), block.data))
+    return Hdf5Chunk(filter_id=filter_id, filter_options=filter_options, data=payload)
+
+
+def from_hdf5_chunk(data: Payload, codec: str) -> Payload:
+    """Make the bytes of a chunk the payload they came from, so that its checksum can be computed again.
+
+    Parameters
+    ----------
+    data : bytes-like
+        What `to_hdf5_chunk` made.
+    codec : str
+        How the payload was packed.
+
+    Returns
+    -------
+    bytes-like
+        The payload, not copied.
+
+    Raises
+    ------
+    UnknownCodecError
+        If there is no such codec.
+    CorruptPayloadError
+        If a chunk for `lz4-block` is not one block from its first to its last byte.
+    """
+    if codec not in FILTERS:
+        raise UnknownCodecError(codec, tuple(FILTERS))
+    if codec != "lz4-block":
+        return data
+    view = payload_view(data)
+    if view.size < ONE_BLOCK.size:
+        raise CorruptPayloadError(codec, f"{view.size} bytes are less than the chunk's header of {ONE_BLOCK.size}")
+    total_bytes, block_bytes, length = ONE_BLOCK.unpack_from(view.data)
+    block = view[ONE_BLOCK.size :]
+    if block_bytes < total_bytes or length != block.size:
+        raise CorruptPayloadError(codec, f"a chunk of {view.size} bytes is not one block of {length} bytes")
+    if length == total_bytes:
+        packed: bytes = lz4.block.compress(block, store_size=False)
+        return packed
+    return block.data

@@ -1,0 +1,141 @@
+"""Where a consumer's entries come from: a group that shares them, or the whole index for one reader."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from beamstream.errors import UsageError
+from beamstream.groups.position import before_message
+from beamstream.protocol import Entry, EntryKind, StreamKeys, read_entry
+from beamstream.protocol.client import Server
+
+from .delivery import ConsumerCounts
+from .group import GroupMember, fields_of
+
+CLAIM_EVERY_S = 1.0
+"""How often a member looks for what dead members left [s]."""
+
+LOOK_EVERY_S = 0.08
+"""How often a member looks for what is due again, and longest wait of one read [s]: what others gave back without a
+delay is found within 0.1 s, by some ten looks a second."""
+
+SERVER_TICK_S = 0.1
+"""How much longer than it was told a read may wait [s]: idle servers look at their clock ten times a second."""
+
+Start = str | int
+"""Where reading begins: ``start``, ``newest``, or a message id."""
+
+Delivered = tuple[Entry, int]
+"""An entry, and how often it was delivered, this time included."""
+
+
+class Feed(Protocol):
+    """Gives entries in the order of the index."""
+
+    def read(self, count: int, block_ms: int) -> list[Delivered]:
+        """Return the next entries, at most `count` new ones; wait up to `block_ms` for one, 0 not at all.
+
+        Right behind the end of the stream nothing is waited for.
+        """
+        ...
+
+    def settled(self) -> bool:
+        """Whether nothing that was given to others can still come back to this reader."""
+        ...
+
+
+def check_start(start: Start) -> Start:
+    """Return a start position if it is one, else raise `UsageError`."""
+    if start in ("start", "newest") or (isinstance(start, int) and start > 0):
+        return start
+    raise UsageError(f"start {start!r} is none of 'start', 'newest' and a message id from 1")
+
+
+def entry_before(server: Server, keys: StreamKeys, start: Start) -> str:
+    """Return the entry id behind which reading begins: from ``start``, from ``newest``, or from a message id."""
+    if start == "start":
+        return "0-0"
+    if start == "newest":
+        newest = server.call("XREVRANGE", keys.index, "+", "-", "COUNT", 1)
+        return newest[0][0].decode() if newest else "0-0"
+    return before_message(int(start))
+
+
+class GroupFeed:
+    """What falls to one member of a group."""
+
+    def __init__(self, member: GroupMember, counts: ConsumerCounts) -> None:
+        self._member = member
+        self._counts = counts
+        self._claim_at = 0.0
+        self._look_at = 0.0
+        self._due_at = math.inf
+        self._at_end = False
+
+    def read(self, count: int, block_ms: int) -> list[Delivered]:
+        """Return what is due again or was left by the dead, else new messages."""
+        now = time.monotonic()
+        if now >= min(self._look_at, self._due_at):
+            claimed = self._claim(count, now)
+            if claimed:
+                return claimed
+        entries = self._read_new(count, 0 if self._at_end else block_ms)
+        marks = [entry.entry_id for entry in entries if entry.kind is EntryKind.END]
+        self._at_end = bool(marks)
+        self._member.acknowledge(marks)
+        return [(entry, 1) for entry in entries if entry.kind is not EntryKind.END]
+
+    def _claim(self, count: int, now: float) -> list[Delivered]:
+        from_the_dead = now >= self._claim_at
+        claimed = self._member.claim(count, from_the_dead=from_the_dead)
+        now = time.monotonic()
+        self._look_at = now + LOOK_EVERY_S
+        self._due_at = math.inf if claimed.next_due_s is None else now + claimed.next_due_s
+        self._counts.n_dead += claimed.n_dead
+        if from_the_dead and not claimed.deliveries:
+            self._claim_at = now + CLAIM_EVERY_S
+        return claimed.deliveries
+
+    def _read_new(self, count: int, block_ms: int) -> list[Entry]:
+        """Read what is new, and be back for what is due next: the server's own timer is too coarse for that."""
+        until_due_s = max(0.0, self._due_at - time.monotonic())
+        if block_ms and until_due_s > SERVER_TICK_S:
+            wait_s = min(block_ms / 1000, LOOK_EVERY_S, until_due_s - SERVER_TICK_S)
+            return self._member.read(count, max(1, int(wait_s * 1000)))
+        entries = self._member.read(count, 0)
+        if block_ms and not entries:
+            time.sleep(until_due_s)
+        return entries
+
+    def settled(self) -> bool:
+        """Whether no other member holds anything that could come here."""
+        return self._member.is_alone()
+
+
+class WholeFeed:
+    """Every entry of the index, for a reader without a group."""
+
+    def __init__(self, server: Server, keys: StreamKeys, start: Start) -> None:
+        self._server = server
+        self._keys = keys
+        self._position = entry_before(server, keys, start)
+        self._at_end = False
+
+    def read(self, count: int, block_ms: int) -> list[Delivered]:
+        """Return the entries after the last one."""
+        block: Sequence[str | int] = ("BLOCK", block_ms) if block_ms and not self._at_end else ()
+        self._at_end = False
+        answer = self._server.call("XREAD", "COUNT", count, *block, "STREAMS", self._keys.index, self._position)
+        if not answer:
+            return []
+        entries = [read_entry(entry_id, fields_of(flat)) for entry_id, flat in answer[0][1]]
+        self._position = entries[-1].entry_id
+        self._at_end = any(entry.kind is EntryKind.END for entry in entries)
+        return [(entry, 1) for entry in entries if entry.kind is not EntryKind.END]
+
+    def settled(self) -> bool:
+        """Nothing is ever given to others."""
+        return True

@@ -1,0 +1,202 @@
+"""The background side of a consumer: entries from the feed, payloads from their tier, frames into the delivery.
+
+Payloads are asked for only as far as there is room, so that what a consumer holds is bounded in bytes. A payload that
+has left memory is counted as skipped, one whose checksum fails as corrupt; neither is delivered.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import xxhash
+
+from beamstream.errors import BeamstreamError, ChecksumError, StreamNotFoundError
+from beamstream.frame import Frame, Header
+from beamstream.payloads import FETCH_BYTES, PayloadTier
+from beamstream.protocol import Entry, EntryKind, StreamKeys
+from beamstream.protocol.client import Server
+from beamstream.retry import with_retries
+from beamstream.state import read_state
+
+from .delivery import ConsumerCounts, Delivery
+from .feed import Delivered, Feed
+from .group import GroupMember
+
+log = logging.getLogger(__name__)
+
+BLOCK_MS = 200
+"""How long one read waits for something new [ms]; also how soon the end is noticed by a member that did not get it."""
+
+
+class Fetcher:
+    """Fills a delivery from a feed, in a thread of its own, until the stream is finished."""
+
+    def __init__(
+        self,
+        server: Server,
+        keys: StreamKeys,
+        feed: Feed,
+        tier: PayloadTier,
+        delivery: Delivery,
+        counts: ConsumerCounts,
+        *,
+        member: GroupMember | None,
+        retry_timeout_s: float | None,
+    ) -> None:
+        self._server = server
+        self._keys = keys
+        self._feed = feed
+        self._tier = tier
+        self._delivery = delivery
+        self._counts = counts
+        self._member = member
+        self._retry_timeout_s = retry_timeout_s
+        self._todo: deque[Delivered] = deque()
+        self._last_bytes = 1
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"fetch {keys.address}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to fetch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        failure = BeamstreamError(f"reading {self._keys.address} ended unexpectedly; the log says why")
+        try:
+            while not self._stop.is_set() and not self._step():
+                pass
+        except BeamstreamError as error:
+            failure = error
+            if not self._stop.is_set():
+                log.error("reading %s ends: %s", self._keys.address, error)
+        finally:
+            # Whatever ended this thread, nobody may wait for it for ever.
+            self._delivery.fail(failure)
+
+    def _step(self) -> bool:
+        """Do one read or one fetch; True when the stream has ended."""
+        needed_bytes = _payload_bytes(self._todo[0][0]) if self._todo else self._last_bytes
+        if not self._delivery.wait_room(needed_bytes, BLOCK_MS / 1000):
+            return False
+        if self._todo:
+            self._with_retries(self._fetch)
+            return False
+        return self._with_retries(self._read)
+
+    def _with_retries(self, attempt: Callable[[], bool]) -> bool:
+        return with_retries(lambda _: attempt(), timeout_s=self._retry_timeout_s, stop=self._stop, counts=self._counts)
+
+    def _read(self) -> bool:
+        fits = self._delivery.room_bytes // self._last_bytes
+        count = max(1, min(self._delivery.room_messages, fits))
+        self._todo.extend(self._feed.read(count, BLOCK_MS))
+        return not self._todo and self._ended(count)
+
+    def _ended(self, count: int) -> bool:
+        state = read_state(self._server, self._keys)
+        if state is None:
+            raise StreamNotFoundError(str(self._keys.address))
+        if not state.finished:
+            return False
+        # The end was written before this second look: what it does not find is not there.
+        self._todo.extend(self._feed.read(count, 0))
+        if self._todo or not self._feed.settled():
+            return False
+        self._delivery.finish()
+        return True
+
+    def _fetch(self) -> bool:
+        batch = self._next_batch()
+        stored = [entry for entry, _ in batch if _is_stored(entry)]
+        fetched = iter(self._tier.fetch([(entry.message_id, _header(entry).checksum) for entry in stored]))
+        for entry, n_deliveries in batch:
+            payload = next(fetched) if _is_stored(entry) else entry.inline
+            self._deliver(entry, n_deliveries, payload)
+            self._todo.popleft()
+        return False
+
+    def _next_batch(self) -> list[Delivered]:
+        limit = min(self._delivery.room_bytes, FETCH_BYTES)
+        batch: list[Delivered] = []
+        n_bytes = 0
+        for entry, n_deliveries in self._todo:
+            n_bytes += _payload_bytes(entry)
+            if batch and n_bytes > limit:
+                break
+            batch.append((entry, n_deliveries))
+        return batch
+
+    def _deliver(self, entry: Entry, n_deliveries: int, payload: bytes | None) -> None:
+        if entry.gap is not None:
+            self._counts.n_missing += entry.gap.n_messages
+            self._delivery.put_gap(entry.gap)
+            self._drop(entry)
+            return
+        if entry.kind is EntryKind.UNREADABLE:
+            self._reject(entry, entry.flaw)
+            return
+        header = _header(entry)
+        self._last_bytes = max(1, header.payload_bytes)
+        if payload is None:
+            self._skip(entry)
+        elif (measured := xxhash.xxh3_64_intdigest(payload)) != header.checksum:
+            self._reject(entry, str(ChecksumError(entry.message_id, header.checksum, measured)))
+        else:
+            self._counts.n_redelivered += n_deliveries > 1
+            if self._member is not None and n_deliveries > 1:
+                self._member.count(n_redelivered=1)
+            self._delivery.put(
+                Frame(
+                    address=self._keys.address,
+                    message_id=entry.message_id,
+                    header=header,
+                    payload=payload,
+                    late=entry.late,
+                    n_deliveries=n_deliveries,
+                    entry_id=entry.entry_id,
+                )
+            )
+
+    def _skip(self, entry: Entry) -> None:
+        if self._counts.n_skipped == 0:
+            log.warning("%s: message %d has left memory unread; skipping", self._keys.address, entry.message_id)
+        self._counts.n_skipped += 1
+        if self._member is not None:
+            self._member.count(n_skipped=1)
+        self._drop(entry)
+
+    def _reject(self, entry: Entry, why: str) -> None:
+        log.error("%s: %s", self._keys.address, why)
+        self._counts.n_corrupt += 1
+        self._bury(entry, why)
+
+    def _bury(self, entry: Entry, why: str) -> None:
+        if self._member is not None:
+            self._member.bury(entry.message_id, entry.entry_id, why)
+
+    def _drop(self, entry: Entry) -> None:
+        if self._member is not None:
+            self._member.acknowledge([entry.entry_id])
+
+
+def _is_stored(entry: Entry) -> bool:
+    return entry.kind is EntryKind.MESSAGE and entry.inline is None
+
+
+def _payload_bytes(entry: Entry) -> int:
+    return entry.header.payload_bytes if entry.header else 0
+
+
+def _header(entry: Entry) -> Header:
+    if entry.header is None:
+        raise TypeError(f"entry {entry.entry_id} is no message")
+    return entry.header

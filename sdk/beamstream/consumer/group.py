@@ -1,0 +1,249 @@
+"""One member's view of its consumer group: join, read, acknowledge, claim, give back. Thread-safe; no state of its own
+but the set of messages in this member's hands.
+
+A member that lives touches what it holds several times in each `member_timeout_s`; whatever nobody touched for so long
+belongs to a dead member and is claimed by a live one. A message given back waits in the group's `delayed` set until it
+is due. When that is, and whether it is delivered again at all, the server decides by its own clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from beamstream.errors import GroupNotFoundError, ServerRefusedError, StreamNotFoundError
+from beamstream.groups import MEMBER_TIMEOUT_S, PARKED, STALE_MEMBER_S, Redelivery
+from beamstream.protocol import Entry, StreamKeys, read_entry
+from beamstream.protocol.client import Server
+from beamstream.protocol.packing import Argument
+
+log = logging.getLogger(__name__)
+
+TOUCHES_PER_TIMEOUT = 5
+"""How often within the member timeout a member says that it still works on what it holds."""
+
+GONE = ("NOSTREAM", "NOGROUP", "no longer exists")
+"""What the server says of a stream that was deleted, or of a group."""
+
+CLAIM_COUNT = 64
+"""Most messages claimed at once."""
+
+DEFAULT_REDELIVERY = Redelivery()
+
+MAX_WHY_BYTES = 16384
+"""What a dead letter keeps of what went wrong [bytes]: the end of a traceback, where the error stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What a member was given of what was given back or left by the dead.
+
+    Attributes
+    ----------
+    deliveries : list of (Entry, int)
+        The entries, and which delivery of each this will be.
+    n_dead : int
+        Messages that had no attempt left, and went to the dead letters.
+    next_due_s : float or None
+        When the next one is due [s from now].
+    """
+
+    deliveries: list[tuple[Entry, int]]
+    n_dead: int
+    next_due_s: float | None
+
+
+class GroupMember:
+    """A member of a consumer group on one stream."""
+
+    def __init__(
+        self, server: Server, keys: StreamKeys, group: str, member: str, *, member_timeout_s: float = MEMBER_TIMEOUT_S
+    ) -> None:
+        self._server = server
+        self._keys = keys
+        self.group = group
+        self.member = member
+        self.touch_every_s = member_timeout_s / TOUCHES_PER_TIMEOUT
+        self._timeout_ms = int(member_timeout_s * 1000)
+        self._lock = threading.Lock()
+        self._held: dict[str, int] = {}
+        self._handed_out: set[str] = set()
+        self._claimed: dict[str, int] = {}
+
+    def _script(self, name: str, *arguments: Argument) -> Any:
+        keys = [*self._keys.delivery(self.group), self._keys.state]
+        with self._where_it_is():
+            return self._server.script(name, keys, [self.group, PARKED, *arguments])
+
+    def _call(self, *command: Argument) -> Any:
+        with self._where_it_is():
+            return self._server.call(*command)
+
+    @contextlib.contextmanager
+    def _where_it_is(self) -> Iterator[None]:
+        """Say what a refused command means where the stream, or only the group, is gone."""
+        try:
+            yield
+        except ServerRefusedError as error:
+            if not any(word in error.reason for word in GONE):
+                raise
+            if self._server.call("EXISTS", self._keys.state):
+                raise GroupNotFoundError(str(self._keys.address), self.group) from error
+            raise StreamNotFoundError(str(self._keys.address)) from error
+
+    def join(self, start: str, redelivery: Redelivery = DEFAULT_REDELIVERY, *, required: bool) -> bool:
+        """Make the group if it is new, starting behind the entry `start`; True where it was new."""
+        made = self._script(
+            "join",
+            start,
+            int(required),
+            time.time_ns(),
+            redelivery.max_attempts,
+            redelivery.delays_text,
+            int(STALE_MEMBER_S * 1000),
+        )
+        return bool(made)
+
+    def read(self, count: int, block_ms: int) -> list[Entry]:
+        """Read messages that no member has had yet; wait up to `block_ms` for one, 0 not at all."""
+        block: tuple[str | int, ...] = ("BLOCK", block_ms) if block_ms else ()
+        answer = self._call(
+            "XREADGROUP", "GROUP", self.group, self.member, "COUNT", count, *block, "STREAMS", self._keys.index, ">"
+        )
+        return self._hold(answer[0][1] if answer else [])
+
+    def claim(self, count: int, *, from_the_dead: bool) -> Claimed:
+        """Take over what is due again and, if wanted, what nobody has touched for the member timeout.
+
+        What this member knows to hold is left out, but not what was given to it in an answer that never arrived.
+        """
+        known = self.held() if from_the_dead else ()
+        timeout_ms = self._timeout_ms if from_the_dead else 0
+        due_ms, buried, raw = self._script("claim", self.member, min(count, CLAIM_COUNT), timeout_ms, *known)
+        entries = self._hold([(entry_id, flat) for entry_id, _, flat in raw])
+        deliveries = [(entry, int(n)) for entry, (_, n, _) in zip(entries, raw, strict=True)]
+        with self._lock:
+            self._claimed.update((entry.entry_id, n) for entry, n in deliveries)
+        if buried:
+            log.error("%s: group %s gave up %d message(s)", self._keys.address, self.group, len(buried))
+        return Claimed(deliveries=deliveries, n_dead=len(buried), next_due_s=None if due_ms < 0 else due_ms / 1000)
+
+    def _hold(self, raw: Sequence[Any]) -> list[Entry]:
+        entries = [read_entry(entry_id, fields_of(flat)) for entry_id, flat in raw]
+        with self._lock:
+            for entry in entries:
+                self._held[entry.entry_id] = entry.message_id
+                # After a seek it may come a second time; what was known of the first time says nothing any more.
+                self._handed_out.discard(entry.entry_id)
+                self._claimed.pop(entry.entry_id, None)
+        return entries
+
+    def hand_out(self, entry_id: str) -> bool:
+        """Note that a message is handed out now; False where it is not this member's any more.
+
+        One that was claimed is counted with the server first, so that one that kills its members runs out of attempts,
+        and those that were only fetched ahead with it do not.
+        """
+        with self._lock:
+            n = self._claimed.get(entry_id)
+            held = entry_id in self._held
+        if held and n is not None:
+            held = bool(self._script("hand_out", self.member, entry_id, n))
+        if not held:
+            self._let_go([entry_id])
+            return False
+        with self._lock:
+            self._claimed.pop(entry_id, None)
+            self._handed_out.add(entry_id)
+        return True
+
+    def hand_back(self, entry_id: str) -> None:
+        """Take back that a message was handed out: nobody has tried it, and that does not count as a delivery."""
+        with self._lock:
+            self._handed_out.discard(entry_id)
+
+    def entry_ids(self, message_ids: Iterable[int]) -> list[str]:
+        """Return the entries of messages in this member's hands; of others, the place where they would stand."""
+        wanted = list(message_ids)
+        with self._lock:
+            held = {message_id: entry_id for entry_id, message_id in self._held.items()}
+        return [held.get(message_id, f"{message_id}-0") for message_id in wanted]
+
+    def held(self) -> set[str]:
+        """Return the entry ids in this member's hands."""
+        with self._lock:
+            return set(self._held)
+
+    def touch(self) -> None:
+        """Say that this member lives and still works on what it holds; forget what has gone to others meanwhile."""
+        held = self.held()
+        if held:
+            self._let_go(entry_id.decode() for entry_id in self._script("touch", self.member, *held))
+
+    def acknowledge(self, entry_ids: Sequence[str]) -> int:
+        """Be done with messages; returns how many of them the group was still waiting for."""
+        if not entry_ids:
+            return 0
+        n_done = int(self._call("XACK", self._keys.index, self.group, *entry_ids))
+        self._let_go(entry_ids)
+        return n_done
+
+    def give_back(self, message_id: int, entry_id: str, delay_s: float | None, why: str) -> bool:
+        """Hand a message to somebody else, after a delay (None: the group's); True where it had no attempt left."""
+        return self._take_back(message_id, entry_id, "" if delay_s is None else round(delay_s * 1000), why)
+
+    def bury(self, message_id: int, entry_id: str, why: str) -> None:
+        """Give a message up: note it among the dead letters, and be done with it."""
+        self._take_back(message_id, entry_id, "never", why)
+
+    def _take_back(self, message_id: int, entry_id: str, delay: str | int, why: str) -> bool:
+        kept = why.encode("utf-8", "replace")[-MAX_WHY_BYTES:]
+        answer = self._script("give_back", self.member, entry_id, message_id, delay, kept)
+        self._let_go([entry_id])
+        return bool(answer == 1)
+
+    def _let_go(self, entry_ids: Iterable[str]) -> None:
+        with self._lock:
+            for entry_id in entry_ids:
+                self._held.pop(entry_id, None)
+                self._claimed.pop(entry_id, None)
+                self._handed_out.discard(entry_id)
+
+    def count(self, **counts: int) -> None:
+        """Add to the group's counts."""
+        pairs: list[str | int] = []
+        for name, number in counts.items():
+            if number:
+                pairs += (name, number)
+        if pairs:
+            self._server.script("note", [self._keys.group(self.group)], ["add", *pairs])
+
+    def is_alone(self) -> bool:
+        """Whether nothing can come to this member any more from others: dead, alive, or given back.
+
+        What the server gave to this member in an answer that never arrived will come again, too.
+        """
+        known = self.held()
+        counts = {name.decode(): int(n) for name, n in self._call("XPENDING", self._keys.index, self.group)[3] or ()}
+        n_mine = counts.pop(self.member, 0)
+        if counts or not n_mine:
+            return not counts
+        mine = self._call("XPENDING", self._keys.index, self.group, "-", "+", n_mine, self.member)
+        return all(entry_id.decode() in known for entry_id, *_ in mine)
+
+    def leave(self) -> None:
+        """Leave the group: what the server thinks this member holds is given back, then its name is removed."""
+        with self._lock:
+            untried = self._held.keys() - self._handed_out - self._claimed.keys()
+        self._script("leave", self.member, *untried)
+        self._let_go(self.held())
+
+
+def fields_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Turn the flat list that a server answers into a mapping."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

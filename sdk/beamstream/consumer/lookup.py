@@ -1,0 +1,108 @@
+"""Single messages: by id, and the newest one; needs no group and no background thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import xxhash
+
+from beamstream.errors import (
+    ChecksumError,
+    MessageNotFoundError,
+    NothingNewError,
+    PayloadGoneError,
+    StreamFinishedError,
+    StreamNotFoundError,
+)
+from beamstream.frame import Frame
+from beamstream.payloads import PayloadTier
+from beamstream.protocol import Entry, EntryKind, StreamKeys, decode_entry
+from beamstream.protocol.client import Server
+from beamstream.state import read_state
+
+from .group import fields_of
+
+NEWEST_POLL_S = 0.02
+"""How often the newest message is looked for [s]: a monitor shows 50 Hz at most."""
+
+
+class Lookup:
+    """Finds single messages of one stream."""
+
+    def __init__(self, server: Server, keys: StreamKeys, tier: PayloadTier) -> None:
+        self._server = server
+        self._keys = keys
+        self._tier = tier
+
+    def by_id(self, message_id: int) -> Frame:
+        """Return the message of this id, in its place or late; see `Consumer.read`."""
+        late = self._server.call("HGET", self._keys.late, message_id)
+        entry_id = late.decode() if late else f"{message_id}-0"
+        found = self._server.call("XRANGE", self._keys.index, entry_id, entry_id)
+        entry = decode_entry(found[0][0], fields_of(found[0][1])) if found else None
+        if entry is None or entry.kind is not EntryKind.MESSAGE:
+            raise self._absence(message_id)
+        frame = self._frame(entry)
+        if frame is None:
+            raise PayloadGoneError(str(self._keys.address), message_id)
+        return frame
+
+    def _absence(self, message_id: int) -> MessageNotFoundError | StreamNotFoundError:
+        state = read_state(self._server, self._keys)
+        if state is None:
+            return StreamNotFoundError(str(self._keys.address))
+        if message_id < 1:
+            reason = "ids begin at 1"
+        elif message_id < state.next_id:
+            reason = "it never came"
+        elif state.finished:
+            reason = f"the stream ended with {state.last_id}"
+        else:
+            reason = "it has not come yet"
+        return MessageNotFoundError(str(self._keys.address), message_id, reason)
+
+    def wait_newest(self, group: str | None, seen: str, timeout_s: float | None) -> Frame:
+        """Wait for a message newer than what was seen; see `Consumer.newest`."""
+        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            state = read_state(self._server, self._keys)
+            if state is None:
+                raise StreamNotFoundError(str(self._keys.address))
+            frame = self.newest(group, seen)
+            if frame is not None:
+                return frame
+            if state.finished:
+                raise StreamFinishedError(str(self._keys.address), state.last_id, state.next_stream)
+            if ends_at is not None and time.monotonic() >= ends_at:
+                raise NothingNewError(str(self._keys.address), timeout_s or 0.0)
+            time.sleep(NEWEST_POLL_S)
+
+    def newest(self, group: str | None, seen: str) -> Frame | None:
+        """Return the newest message if it is newer than what the group (or, without one, the caller) has seen."""
+        raw: Sequence[bytes] = self._server.script("newest", [self._keys.index, self._keys.newest], [group or "", seen])
+        if not raw:
+            return None
+        # A payload that was dropped between the two calls is simply no longer the newest.
+        return self._frame(decode_entry(raw[0], fields_of(raw[1])))  # type: ignore[arg-type]
+
+    def _frame(self, entry: Entry) -> Frame | None:
+        header = entry.header
+        if header is None:
+            return None
+        payload = entry.inline
+        if payload is None:
+            payload = self._tier.fetch([(entry.message_id, header.checksum)])[0]
+        if payload is None:
+            return None
+        measured = xxhash.xxh3_64_intdigest(payload)
+        if measured != header.checksum:
+            raise ChecksumError(entry.message_id, header.checksum, measured)
+        return Frame(
+            address=self._keys.address,
+            message_id=entry.message_id,
+            header=header,
+            payload=payload,
+            late=entry.late,
+            entry_id=entry.entry_id,
+        )

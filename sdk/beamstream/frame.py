@@ -1,0 +1,145 @@
+"""A message as readers get it, and the gap that stands where messages never came.
+
+The payload stays as it was sent, compressed; `Frame.array` decompresses it once, when somebody wants pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .address import Address
+from .errors import NotAnImageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Payload = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What describes one payload; travels in the index entry.
+
+    Attributes
+    ----------
+    payload_bytes : int
+        Length of the payload as it was sent [bytes].
+    checksum : int
+        XXH3-64 of the payload as it was sent.
+    timestamp_ns : int
+        When the producer got the message [ns since 1970, UTC].
+    codec : str
+        How the payload is packed: a name of `beamstream.codecs`.
+    shape : tuple of int or None
+        Shape of the unpacked array, slowest axis first; (n_slow, n_fast) for an image. None: not an array.
+    dtype : str or None
+        NumPy's name of the element with its byte order, e.g. ``<u2``. None: not an array.
+    metadata : mapping
+        What the producer says about this message: anything msgpack can carry.
+    """
+
+    payload_bytes: int
+    checksum: int
+    timestamp_ns: int
+    codec: str = "none"
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One message of a stream, as it is delivered.
+
+    Attributes
+    ----------
+    address : Address
+        The stream it belongs to.
+    message_id : int
+        The producer's number of it, consecutive from 1.
+    header : Header
+        Shape, dtype, codec, sizes, time, metadata.
+    payload : bytes-like
+        The bytes as they were sent, not copied; compressed as `header.codec` says.
+    late : bool
+        It came after its gap had been passed over.
+    n_deliveries : int
+        How often its group was given this message, this time included; 1 without a group.
+    entry_id : str
+        Its place in the index; what acknowledging refers to.
+    """
+
+    address: Address
+    message_id: int
+    header: Header
+    payload: Payload
+    late: bool = False
+    n_deliveries: int = 1
+    entry_id: str = ""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The producer's metadata of this message."""
+        return self.header.metadata
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array, slowest axis first; empty where the message is none."""
+        return self.header.shape or ()
+
+    def array(self, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Unpack the pixels.
+
+        Parameters
+        ----------
+        out : (n_slow, n_fast) array of the frame's dtype, C-contiguous, optional
+            Where to put them; reusing one array saves the kernel's first touch of new memory.
+
+        Returns
+        -------
+        (n_slow, n_fast) array of the frame's dtype
+            `out` if it was given. Uncompressed payloads come as a read-only view of the payload itself otherwise.
+
+        Raises
+        ------
+        NotAnImageError
+            If the message carries no shape and dtype.
+        ShapeError
+            If `out` has another shape or dtype, or is not C-contiguous.
+        CodecError
+            If the payload is damaged, or its codec is unknown; checked before anything is allocated.
+        """
+        # Not every program that has to do with frames looks at pixels, and NumPy takes a while to import.
+        import numpy as np
+
+        from . import codecs
+
+        header = self.header
+        if header.shape is None or header.dtype is None:
+            raise NotAnImageError(self.message_id)
+        return codecs.decode(self.payload, header.codec, header.shape, np.dtype(header.dtype), out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Ids that never came; stated, never skipped in silence.
+
+    Attributes
+    ----------
+    first_id, last_id : int
+        The missing ids, both included.
+    reason : str
+        ``patience``: they did not come in time; ``finished``: the producer ended the stream without them;
+        ``held``: too much was waiting behind them.
+    """
+
+    first_id: int
+    last_id: int
+    reason: str
+
+    @property
+    def n_messages(self) -> int:
+        """How many messages are missing."""
+        return self.last_id - self.first_id + 1

@@ -1,0 +1,33 @@
+"""The receipt of a stream that lies in files; the same as the broker's, but for groups, of which files know nothing."""
+
+from __future__ import annotations
+
+import os
+
+from beamstream.receipt import Receipt, draw_receipt
+
+from .recording import open_recording
+
+
+def path_receipt(where: str | os.PathLike[str], *, verify: bool = False) -> Receipt:
+    """Draw up the receipt of the stream at a path.
+
+    Parameters
+    ----------
+    where : str or path
+        A folder with segments.
+    verify : bool
+        Whether every payload is read and its checksum computed; what is damaged then counts as missing.
+
+    Raises
+    ------
+    NoRecordingError
+        If there is no stream.
+    SegmentFormatError, SegmentReadError
+        If it cannot be read.
+    """
+    recording = open_recording(where)
+    try:
+        return draw_receipt(recording.address, recording.state(), recording.checksums(verify=verify), [])
+    finally:
+        recording.close()

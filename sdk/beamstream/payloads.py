@@ -1,0 +1,64 @@
+"""Where payloads lie: the tiers behind one small interface.
+
+A tier stores payloads before their index entries are published, and fetches them for readers. Small payloads lie in the
+index entry itself and need no tier. Further tiers (shared memory, disk) implement `PayloadTier` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from .frame import Payload
+from .protocol import StreamKeys
+from .protocol.client import Server
+
+INLINE_BYTES = 8192
+"""Payloads up to this size lie in the index entry [bytes]: a 2048-channel spectrum of uint32 just fits, and the index
+stays small against the memory tier."""
+
+FETCH_BYTES = 16 << 20
+"""Payload bytes asked for in one round trip [bytes]: hides the round trip, small against any prefetch limit."""
+
+
+class PayloadTier(Protocol):
+    """One place where payloads can lie."""
+
+    def store(self, payloads: Sequence[tuple[int, int, Payload]]) -> list[Exception | None]:
+        """Store (message id, checksum, payload); returns per payload what kept it from being stored, or None."""
+        ...
+
+    def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:
+        """Fetch by (message id, checksum); None where the payload is no longer here."""
+        ...
+
+    def delete(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Delete by (message id, checksum); what is not there is ignored."""
+        ...
+
+
+class MemoryTier:
+    """Payloads as Redis strings; a cluster spreads them over its nodes."""
+
+    def __init__(self, server: Server, keys: StreamKeys) -> None:
+        self._server = server
+        self._keys = keys
+
+    def store(self, payloads: Sequence[tuple[int, int, Payload]]) -> list[Exception | None]:
+        """Store payloads in one round trip."""
+        answers = self._server.pipeline(
+            [("SET", self._keys.payload(message_id, checksum), payload) for message_id, checksum, payload in payloads]
+        )
+        return [answer if isinstance(answer, Exception) else None for answer in answers]
+
+    def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:
+        """Fetch payloads in one round trip."""
+        if not wanted:
+            return []
+        answers: list[bytes | None] = self._server.call("MGET", *(self._keys.payload(*one) for one in wanted))
+        return answers
+
+    def delete(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Delete payloads; the server gives their memory back in the background."""
+        if wanted:
+            self._server.call("UNLINK", *(self._keys.payload(*one) for one in wanted))

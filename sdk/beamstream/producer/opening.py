@@ -1,0 +1,121 @@
+"""How a stream comes to be on a server, and comes back to one that was started anew without it.
+
+A server without persistence that dies takes its streams with it. Where that is wanted, what a producer still holds then
+goes into the stream made again, under its ids: the ids before are missing there, and readers are told so. A stream that
+was deleted while its server ran on stays deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from beamstream.address import Address
+from beamstream.errors import BeamstreamError, ServerRefusedError, StreamExistsError, StreamNotFoundError
+from beamstream.protocol import StreamKeys, encode_metadata
+from beamstream.protocol.client import Server
+from beamstream.protocol.keys import SOURCES, streams_of
+
+log = logging.getLogger(__name__)
+
+
+class Opening:
+    """Makes one stream, or finds it made.
+
+    Parameters
+    ----------
+    server : Server
+        Where.
+    address : Address
+        The stream.
+    patience_s : float
+        How long a gap may stay open [s].
+    n_expected : int or None
+        How many messages are promised.
+    session : str or None
+        Whose stream it is; see `Producer`.
+    remake : bool
+        Whether it is made again on a server that was started anew without it.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        address: Address,
+        *,
+        patience_s: float,
+        n_expected: int | None,
+        session: str | None,
+        remake: bool,
+    ) -> None:
+        self._server = server
+        self._address = address
+        self._keys = StreamKeys(address)
+        self._patience_s = patience_s
+        self._n_expected = n_expected
+        self._session = session
+        self._remake = remake
+        self._metadata: bytes | None = None
+        self._run_id = ""
+
+    def open(self) -> None:
+        """Make the stream.
+
+        Raises
+        ------
+        StreamExistsError
+            If another session has made it.
+        ServerUnavailableError, ServerRefusedError
+            If the broker cannot be used.
+        """
+        self._server.check()
+        self._run_id = self._server.run_id()
+        created_ns = time.time_ns()
+        expected = "" if self._n_expected is None else self._n_expected
+        made = self._server.script(
+            "open", [self._keys.state], [created_ns, int(self._patience_s * 1000), expected, self._session or ""]
+        )
+        if self._session and not made:
+            raise StreamExistsError(str(self._address))
+        source = self._address.source_address
+        for answer in self._server.pipeline(
+            [
+                ("ZADD", streams_of(source), "NX", created_ns // 1_000_000, self._address.name),
+                ("SADD", SOURCES, str(source)),
+            ]
+        ):
+            if isinstance(answer, Exception):
+                raise answer
+
+    def set_metadata(self, tree: Mapping[str, Any]) -> None:
+        """Keep the stream's metadata; see `Producer.set_metadata`."""
+        packed = encode_metadata(tree)
+        self._metadata = packed if self._remake else None  # a mask may have many MB; only who needs it keeps it
+        self._server.call("SET", self._keys.meta, packed)
+
+    @contextmanager
+    def missing_stream(self) -> Iterator[None]:
+        """Turn what the scripts answer when there is no stream into `StreamNotFoundError`."""
+        try:
+            yield
+        except ServerRefusedError as error:
+            if "NOSTREAM" in error.reason:
+                raise StreamNotFoundError(str(self._address)) from error
+            raise
+
+    def reopen(self) -> bool:
+        """Make a stream again that the server lost by being started anew; False where that is not wanted or so."""
+        try:
+            if not self._remake or self._server.run_id() == self._run_id:
+                return False
+            self.open()
+            if self._metadata is not None:
+                self._server.call("SET", self._keys.meta, self._metadata)
+        except BeamstreamError as error:
+            log.error("%s cannot be made again: %s", self._address, error)
+            return False
+        log.error("%s: the server was started anew without it; what was in it is lost, the rest follows", self._address)
+        return True

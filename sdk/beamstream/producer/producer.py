@@ -1,0 +1,357 @@
+"""`Producer`: sends the messages of one stream.
+
+`send` returns at once; a background thread stores payloads and publishes batches. The queue between them is bounded in
+bytes; when it is full, `send` waits, and raises after a bounded time. Payload bytes are not copied: they belong to the
+producer until the message's future is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import xxhash
+
+from beamstream.address import Address, locate_stream
+from beamstream.errors import (
+    BeamstreamError,
+    MessageTooLargeError,
+    ProducerClosedError,
+    QueueFullError,
+    SendError,
+    StreamNotFoundError,
+    UsageError,
+)
+from beamstream.frame import Header, Payload
+from beamstream.payloads import INLINE_BYTES, MemoryTier
+from beamstream.protocol import StreamKeys, encode_header
+from beamstream.protocol.client import Server
+from beamstream.retry import with_retries
+
+from .opening import Opening
+from .queue import Outgoing, SendQueue
+from .sender import ProducerCounts, Sender
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+log = logging.getLogger(__name__)
+
+Sent = str
+"""What a future tells: ``sent``, ``late`` (its gap had been passed over) or ``duplicate`` (it was already there)."""
+
+QUEUE_BYTES = 256 << 20
+"""Default limit of the queue [bytes]: a third of a second of 40 Gb/s."""
+
+MAX_PAYLOAD_BYTES = 512 << 20
+"""Largest payload [bytes]: the longest string that a server takes unless told otherwise."""
+
+MAX_MESSAGE_ID = 2**53 - 1
+"""Largest message id: the scripts count in doubles, which are exact up to here."""
+
+PATIENCE_S = 5.0
+"""Default time that a gap may stay open before it is recorded and passed over [s]."""
+
+FINISH_POLL_S = 0.02
+"""How often `finish` looks whether the stream's last gaps have settled [s]."""
+
+
+class Producer:
+    """Sends messages to one stream.
+
+    Parameters
+    ----------
+    where : str or Address
+        ``beamtime/source/stream``, with the broker's URL in front of it if wanted.
+    broker : str, optional
+        The broker's URL; default: `STREAM_BROKER`, else the local one.
+    metadata : mapping, optional
+        Stream metadata, see `set_metadata`.
+    n_expected : int, optional
+        How many messages the stream is to have; the receipt compares.
+    patience_s : float
+        How long a gap in the ids may stay open before it is recorded and passed over [s]; belongs to the stream, the
+        first producer decides.
+    queue_bytes : int
+        Limit of the queue [bytes].
+    block_timeout_s : float or None
+        How long `send` may wait for room in the queue [s]; None: for ever.
+    retry_timeout_s : float or None
+        How long a lost or full server is tried again before messages fail [s]; None: for ever.
+    inline_bytes : int
+        Payloads up to this size travel inside the index entry [bytes].
+    session : str, optional
+        Somebody's unique name; a stream that another session has made is refused then, in place of being continued.
+    remake : bool
+        Make the stream again on a server that was started anew without it, and go on; otherwise messages fail.
+    on_failure : callable, optional
+        Called with (message id, error) for each message that failed, from the sending thread.
+
+    Raises
+    ------
+    AddressError, UsageError
+        If `where` or `broker` cannot be meant.
+    StreamExistsError
+        If another session has made the stream.
+    ServerUnavailableError, ServerRefusedError
+        If the broker cannot be used.
+
+    Examples
+    --------
+    >>> with Producer("11012345/eiger/test") as producer:     # doctest: +SKIP
+    ...     for number, image in enumerate(images, start=1):
+    ...         producer.send_array(number, image)
+    ...     producer.finish()
+    """
+
+    def __init__(
+        self,
+        where: str | Address,
+        *,
+        broker: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        n_expected: int | None = None,
+        patience_s: float = PATIENCE_S,
+        queue_bytes: int = QUEUE_BYTES,
+        block_timeout_s: float | None = 30.0,
+        retry_timeout_s: float | None = 60.0,
+        inline_bytes: int = INLINE_BYTES,
+        session: str | None = None,
+        remake: bool = False,
+        on_failure: Callable[[int, BeamstreamError], None] | None = None,
+    ) -> None:
+        self.address, url = locate_stream(where, broker)
+        self._block_timeout_s = block_timeout_s
+        self._retry_timeout_s = retry_timeout_s
+        self._highest_id = 0
+        self._keys = StreamKeys(self.address)
+        self._server = Server(url)
+        self._opening = Opening(
+            self._server,
+            self.address,
+            patience_s=patience_s,
+            n_expected=n_expected,
+            session=session,
+            remake=remake,
+        )
+        self._opening.open()
+        if metadata is not None:
+            self.set_metadata(metadata)
+        self._queue = SendQueue(queue_bytes)
+        self._sender = Sender(
+            self.address,
+            self._server,
+            MemoryTier(self._server, self._keys),
+            self._queue,
+            inline_bytes=inline_bytes,
+            retry_timeout_s=retry_timeout_s,
+            on_failure=on_failure,
+            opening=self._opening,
+        )
+
+    @property
+    def counts(self) -> ProducerCounts:
+        """What was sent, retried and refused so far."""
+        return self._sender.counts
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that this producer still holds."""
+        return self._queue.queued_bytes
+
+    def set_metadata(self, tree: Mapping[str, Any]) -> None:
+        """Keep the stream's metadata, replacing what was there.
+
+        Parameters
+        ----------
+        tree : mapping
+            Nested mappings with string keys; leaves are plain values and NumPy arrays
+            (see `beamstream.protocol.metadata`).
+
+        Raises
+        ------
+        EntryError
+            If a leaf cannot travel.
+        """
+        self._opening.set_metadata(tree)
+
+    def send(
+        self,
+        message_id: int,
+        payload: Payload,
+        *,
+        shape: tuple[int, ...] | None = None,
+        dtype: str | None = None,
+        codec: str = "none",
+        timestamp_ns: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Future[Sent]:
+        """Queue one message.
+
+        Parameters
+        ----------
+        message_id : int
+            From 1, consecutive; any order of sending.
+        payload : bytes-like
+            Sent as it is; not copied, and not to be changed until the future is done.
+        shape, dtype, codec, timestamp_ns, metadata
+            See `beamstream.Header`; the time defaults to now.
+
+        Returns
+        -------
+        Future of str
+            Done when the message is in the stream (``sent``, ``late`` or ``duplicate``), or with the error that kept
+            it out.
+
+        Raises
+        ------
+        SendError
+            If the producer is closed, the payload too large, or the queue stayed full for `block_timeout_s`.
+        EntryError
+            If the metadata cannot travel.
+        UsageError
+            If the message id is none.
+        """
+        if not 0 < message_id <= MAX_MESSAGE_ID:
+            raise UsageError(f"message id {message_id!r} is not between 1 and {MAX_MESSAGE_ID}")
+        payload_bytes = memoryview(payload).nbytes
+        if payload_bytes > MAX_PAYLOAD_BYTES:
+            raise MessageTooLargeError(str(self.address), payload_bytes, MAX_PAYLOAD_BYTES)
+        checksum = xxhash.xxh3_64_intdigest(payload)
+        header = encode_header(
+            Header(
+                payload_bytes=payload_bytes,
+                checksum=checksum,
+                timestamp_ns=time.time_ns() if timestamp_ns is None else timestamp_ns,
+                codec=codec,
+                shape=shape,
+                dtype=dtype,
+                metadata=metadata or {},
+            )
+        )
+        message = Outgoing(message_id, checksum, header, payload, payload_bytes, Future())
+        if not self._queue.put(message, self._block_timeout_s):
+            raise self._refusal()
+        self._highest_id = max(self._highest_id, message_id)
+        return message.future
+
+    def _refusal(self) -> SendError:
+        if self._queue.closed:
+            return ProducerClosedError(str(self.address))
+        return QueueFullError(
+            str(self.address), self._queue.queued_bytes, self._queue.limit_bytes, self._block_timeout_s or 0.0
+        )
+
+    def send_array(
+        self,
+        message_id: int,
+        array: npt.NDArray[Any],
+        *,
+        codec: str = "bslz4",
+        timestamp_ns: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Future[Sent]:
+        """Compress an array and queue it; see `send`."""
+        # Whoever sends what a detector has compressed needs neither.
+        import numpy as np
+
+        from beamstream import codecs
+
+        array = np.ascontiguousarray(array)
+        return self.send(
+            message_id,
+            codecs.encode(array, codec),
+            shape=array.shape,
+            dtype=array.dtype.str,
+            codec=codec,
+            timestamp_ns=timestamp_ns,
+            metadata=metadata,
+        )
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until every message's fate is known; False where that took longer than `timeout_s` [s]."""
+        return self._queue.wait_idle(timeout_s)
+
+    def finish(
+        self,
+        last_id: int | None = None,
+        *,
+        next_stream: str | None = None,
+        reason: str = "complete",
+        retry_timeout_s: float | None = None,
+    ) -> int:
+        """Send what is queued, and end the stream.
+
+        Waits until the ids up to the last one are there or given up (at most the stream's patience).
+
+        Parameters
+        ----------
+        last_id : int, optional
+            The stream's last message id; default: the highest one sent here.
+        next_stream : str, optional
+            Name of the stream that goes on.
+        reason : str
+            ``complete``, ``incomplete`` or ``aborted``.
+        retry_timeout_s : float, optional
+            How long a lost server is tried again here [s]; default: as long as for sending.
+
+        Returns
+        -------
+        int
+            The last id that the stream ended with.
+
+        Raises
+        ------
+        ServerUnavailableError
+            If the server stayed lost; calling again is safe.
+        StreamNotFoundError
+            If the stream was deleted.
+        """
+        timeout_s = self._retry_timeout_s if retry_timeout_s is None else retry_timeout_s
+        self.flush()
+        last = self._highest_id if last_id is None else last_id
+        while True:
+            try:
+                end, sealed = self._retrying("finish", [last, reason, next_stream or ""], timeout_s)
+            except StreamNotFoundError:
+                if not self._opening.reopen():
+                    raise
+                continue
+            if sealed:
+                return int(end)
+            time.sleep(FINISH_POLL_S)
+
+    def _retrying(self, script: str, arguments: list[Any], timeout_s: float | None) -> Any:
+        with self._opening.missing_stream():
+            return with_retries(
+                lambda _: self._server.script(script, self._keys.sequence, arguments),
+                timeout_s=timeout_s,
+                stop=self._sender.abandoned,
+                counts=self._sender.counts,
+            )
+
+    def abandon(self) -> None:
+        """Stop waiting for a lost or full server: what cannot be sent at once fails and is counted. Any thread may."""
+        self._sender.abandon()
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Send what is queued, end the background thread; after `timeout_s` [s] what is left fails and is counted."""
+        if not self._queue.closed:
+            if not self.flush(timeout_s):
+                log.warning("%d message(s) of %s could not be sent in time", self._queue.n_unfinished, self.address)
+                self._sender.abandon()
+            self._queue.close()
+            self._sender.join()
+            self._server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

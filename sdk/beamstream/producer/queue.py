@@ -1,0 +1,113 @@
+"""The producer's queue: bounded in bytes, one side puts, the other takes batches."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from beamstream.frame import Payload
+
+ENTRY_OVERHEAD_BYTES = 512
+"""What a queued message costs beside its payload and header [bytes]: future, record, queue slot."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outgoing:
+    """A message on its way to the server."""
+
+    message_id: int
+    checksum: int
+    header: bytes
+    payload: Payload
+    payload_bytes: int
+    future: Future[str]
+
+    @property
+    def queued_bytes(self) -> int:
+        """What it counts in the queue."""
+        return self.payload_bytes + len(self.header) + ENTRY_OVERHEAD_BYTES
+
+
+class SendQueue:
+    """A first-in, first-out queue of outgoing messages with a limit in bytes.
+
+    A message larger than the limit is still taken when the queue is empty, so that it can be sent at all. What was
+    taken counts until it is `done`: the bytes are still held.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._messages: deque[Outgoing] = deque()
+        self._bytes = 0
+        self._n_unfinished = 0
+        self._closed = False
+        lock = threading.Lock()
+        self._room = threading.Condition(lock)
+        self._work = threading.Condition(lock)
+        self._idle = threading.Condition(lock)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes held, those being sent included."""
+        return self._bytes
+
+    @property
+    def n_unfinished(self) -> int:
+        """Messages put and not yet done."""
+        return self._n_unfinished
+
+    def put(self, message: Outgoing, timeout_s: float | None) -> bool:
+        """Wait for room and append; False where none came in time or the queue was closed."""
+        with self._room:
+            needed = message.queued_bytes
+            fits = self._room.wait_for(
+                lambda: self._closed or self._bytes == 0 or self._bytes + needed <= self.limit_bytes, timeout_s
+            )
+            if not fits or self._closed:
+                return False
+            self._messages.append(message)
+            self._bytes += needed
+            self._n_unfinished += 1
+            self._work.notify()
+            return True
+
+    def take(self, most_messages: int, most_bytes: int, timeout_s: float) -> list[Outgoing]:
+        """Take the next messages, at least one where there is any within the timeout."""
+        with self._work:
+            self._work.wait_for(lambda: self._messages or self._closed, timeout_s)
+            batch: list[Outgoing] = []
+            n_bytes = 0
+            while self._messages and len(batch) < most_messages:
+                n_bytes += self._messages[0].payload_bytes
+                if batch and n_bytes > most_bytes:
+                    break
+                batch.append(self._messages.popleft())
+            return batch
+
+    def done(self, batch: list[Outgoing]) -> None:
+        """Give back the bytes of messages whose fate is known."""
+        with self._room:
+            self._bytes -= sum(message.queued_bytes for message in batch)
+            self._n_unfinished -= len(batch)
+            self._room.notify_all()
+            if not self._n_unfinished:
+                self._idle.notify_all()
+
+    def wait_idle(self, timeout_s: float | None) -> bool:
+        """Wait until everything that was put is done."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._n_unfinished, timeout_s)
+
+    def close(self) -> None:
+        """Let nothing more in; wakes everybody who waits."""
+        with self._room:
+            self._closed = True
+            self._room.notify_all()
+            self._work.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is let in."""
+        return self._closed

@@ -1,0 +1,228 @@
+"""The background side of a producer: batches go from the queue to the server, and every message's fate to its future.
+
+Order of safety: payloads are stored before their index entries are published, so that no reader ever finds an entry
+whose payload is not there. A batch that fails is tried again whole; the server answers what it knows as duplicates.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from beamstream.address import Address
+from beamstream.errors import (
+    BeamstreamError,
+    BufferFullError,
+    IdConflictError,
+    ProducerClosedError,
+    StreamNotFoundError,
+    StreamSealedError,
+)
+from beamstream.payloads import PayloadTier
+from beamstream.protocol import StreamKeys
+from beamstream.protocol.client import Server
+from beamstream.protocol.packing import Argument
+from beamstream.retry import RetryCounts, with_retries
+
+from .opening import Opening
+from .queue import Outgoing, SendQueue
+
+log = logging.getLogger(__name__)
+
+BATCH_MESSAGES = 256
+"""Most messages in one batch: beyond it, the script's cost per message no longer falls."""
+
+BATCH_BYTES = 16 << 20
+"""Payload bytes in one batch: enough to hide the round trip, small against the queue."""
+
+SETTLE_EVERY_S = 0.1
+"""How often the server is asked to look at an open gap while nothing is sent [s]."""
+
+
+class Status(enum.IntEnum):
+    """What the publish script answers per message; the numbers are the protocol's."""
+
+    APPENDED = 0
+    HELD = 1
+    DUPLICATE = 2
+    CONFLICT = 3
+    LATE = 4
+    REFUSED = 5
+    RELEASED = 6
+
+
+SENT = {
+    Status.APPENDED: "sent",
+    Status.HELD: "sent",
+    Status.LATE: "late",
+    Status.DUPLICATE: "duplicate",
+    Status.RELEASED: "duplicate",
+}
+"""What a future is told of a message that is in the stream."""
+
+WITHOUT_USE = frozenset({Status.CONFLICT, Status.REFUSED, Status.RELEASED})
+"""Answers after which the payload that was stored for the message serves nobody."""
+
+
+@dataclass(slots=True)
+class ProducerCounts(RetryCounts):
+    """What a producer did so far; `n_…` are messages."""
+
+    n_sent: int = 0
+    n_bytes: int = 0
+    n_duplicate: int = 0
+    n_late: int = 0
+    n_failed: int = 0
+
+
+class Sender:
+    """Takes batches from the queue until it is closed and empty; runs in a thread of its own."""
+
+    def __init__(
+        self,
+        address: Address,
+        server: Server,
+        tier: PayloadTier,
+        queue: SendQueue,
+        *,
+        inline_bytes: int,
+        retry_timeout_s: float | None,
+        on_failure: Callable[[int, BeamstreamError], None] | None,
+        opening: Opening,
+    ) -> None:
+        self.counts = ProducerCounts()
+        self._address = address
+        self._server = server
+        self._tier = tier
+        self._queue = queue
+        self._keys = StreamKeys(address)
+        self._inline_bytes = inline_bytes
+        self._retry_timeout_s = retry_timeout_s
+        self._on_failure = on_failure
+        self._opening = opening
+        self.abandoned = threading.Event()
+        self._gap_open = False
+        self._thread = threading.Thread(target=self._run, name=f"send {address}", daemon=True)
+        self._thread.start()
+
+    def abandon(self) -> None:
+        """Stop retrying: what cannot be sent at once fails."""
+        self.abandoned.set()
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._send_until_closed()
+        finally:
+            # Whatever ended this thread, nobody may wait for it for ever.
+            self._queue.close()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        while batch := self._queue.take(BATCH_MESSAGES, BATCH_BYTES, 0):
+            for message in batch:
+                self._fail(message, ProducerClosedError(str(self._address)))
+            self._queue.done(batch)
+
+    def _send_until_closed(self) -> None:
+        while True:
+            batch = self._queue.take(BATCH_MESSAGES, BATCH_BYTES, SETTLE_EVERY_S)
+            if batch:
+                self._send(batch)
+            elif self._queue.closed:
+                return
+            elif self._gap_open:
+                self._settle()
+
+    def _send(self, batch: list[Outgoing]) -> None:
+        try:
+            answer = self._store_and_publish(batch)
+        except BeamstreamError as error:
+            log.error("%d message(s) of %s were not sent: %s", len(batch), self._address, error)
+            for message in batch:
+                self._fail(message, error)
+        else:
+            self._gap_open = answer[1] > 0
+            self._tell(batch, [Status(number) for number in answer[3:]])
+        finally:
+            self._queue.done(batch)
+
+    def _store_and_publish(self, batch: list[Outgoing]) -> list[int]:
+        while True:
+            self._with_retries(lambda _: self._store(batch))
+            try:
+                with self._opening.missing_stream():
+                    return self._with_retries(lambda n_attempts: self._publish(batch, again=n_attempts > 0))
+            except StreamNotFoundError:
+                # A server that was started anew has lost the payloads, too.
+                if not self._opening.reopen():
+                    raise
+
+    def _with_retries(self, attempt: Callable[[int], list[int]]) -> list[int]:
+        return with_retries(attempt, timeout_s=self._retry_timeout_s, stop=self.abandoned, counts=self.counts)
+
+    def _store(self, batch: list[Outgoing]) -> list[int]:
+        large = [(m.message_id, m.checksum, m.payload) for m in batch if m.payload_bytes > self._inline_bytes]
+        if large:
+            for failure in self._tier.store(large):
+                if failure is not None:
+                    raise failure
+        return []
+
+    def _publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
+        arguments: list[Argument] = [int(again)]
+        for message in batch:
+            inline = message.payload if message.payload_bytes <= self._inline_bytes else b""
+            arguments += (message.message_id, message.header, inline)
+        answer: list[int] = self._server.script("publish", self._keys.sequence, arguments)
+        return answer
+
+    def _settle(self) -> None:
+        try:
+            self._gap_open = self._server.script("publish", self._keys.sequence, [0])[1] > 0
+        except BufferFullError:
+            log.debug("the buffer is full, the gap of %s stays open", self._address)
+        except BeamstreamError as error:
+            log.warning("cannot settle the gap of %s: %s", self._address, error)
+            self._gap_open = False
+
+    def _tell(self, batch: list[Outgoing], statuses: list[Status]) -> None:
+        useless = []
+        for message, status in zip(batch, statuses, strict=True):
+            if status in WITHOUT_USE and message.payload_bytes > self._inline_bytes:
+                useless.append((message.message_id, message.checksum))
+            if status in SENT:
+                self._succeed(message, SENT[status])
+            elif status is Status.CONFLICT:
+                self._fail(message, IdConflictError(str(self._address), message.message_id))
+            else:
+                self._fail(message, StreamSealedError(str(self._address), message.message_id, 0))
+        if useless:
+            try:
+                self._tier.delete(useless)
+            except BeamstreamError as error:
+                log.warning("%d payload(s) of %s stay behind: %s", len(useless), self._address, error)
+
+    def _succeed(self, message: Outgoing, outcome: str) -> None:
+        if outcome == "duplicate":
+            self.counts.n_duplicate += 1
+        else:
+            self.counts.n_sent += 1
+            self.counts.n_bytes += message.payload_bytes
+            self.counts.n_late += outcome == "late"
+        message.future.set_result(outcome)
+
+    def _fail(self, message: Outgoing, error: BeamstreamError) -> None:
+        self.counts.n_failed += 1
+        message.future.set_exception(error)
+        if self._on_failure is not None:
+            try:
+                self._on_failure(message.message_id, error)
+            except Exception:  # the user's code; the other messages go on
+                log.exception("on_failure raised for message %d of %s", message.message_id, self._address)

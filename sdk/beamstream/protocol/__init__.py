@@ -1,0 +1,20 @@
+"""The protocol with the server: keys, entries, stream metadata and the scripts; PROTOCOL.md specifies it."""
+
+from .entry import Entry, EntryKind, decode_entry, decode_header, encode_header, read_entry
+from .keys import StreamKeys
+from .metadata import decode_metadata, encode_metadata
+
+PROTOCOL_VERSION = 1
+
+__all__ = [
+    "PROTOCOL_VERSION",
+    "Entry",
+    "EntryKind",
+    "StreamKeys",
+    "decode_entry",
+    "decode_header",
+    "decode_metadata",
+    "encode_header",
+    "encode_metadata",
+    "read_entry",
+]

@@ -1,0 +1,130 @@
+"""The connections to one server: all of redis-py that we use, and where its exceptions become ours.
+
+A module of its own because redis-py takes longer to import than all of ours: `client` imports it when the first
+`Server` is made, and a simulated detector or `--help` never does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from beamstream.errors import BufferFullError, ServerRefusedError, ServerUnavailableError
+
+from .packing import Argument, pack_commands
+
+SOCKET_TIMEOUT_S = 15.0
+"""How long one answer may take [s]; blocking reads ask for at most a second, so this means that the server is gone."""
+
+CONNECT_TIMEOUT_S = 3.0
+"""How long connecting may take [s]; a LAN answers within milliseconds."""
+
+READ_BYTES = 256 << 10
+"""What is read from a socket at once [bytes]: a little more than Linux lets wait in a Unix socket; four times
+redis-py's own value, which costs a fifth of the rate at 1 MB."""
+
+
+class Connections:
+    """A pool of connections to one server; safe to share between threads.
+
+    Parameters
+    ----------
+    url : str
+        ``redis://host:port``, ``rediss://…`` or ``unix:///path``.
+    shown_url : str
+        What error messages call it.
+
+    Raises
+    ------
+    ValueError
+        If the URL makes no sense.
+    """
+
+    def __init__(self, url: str, shown_url: str) -> None:
+        self._shown_url = shown_url
+        self._pool = redis.ConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_read_size=READ_BYTES,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            # The callers retry themselves, visibly; a hidden retry would double what is counted.
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def call(self, *arguments: Argument) -> Any:
+        """Run one command and return its answer as the server gives it."""
+        with self._translated():
+            return self._run(arguments)
+
+    def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Run several commands in one round trip; an answer that is an error comes back as one of ours, not raised."""
+        with self._translated(), self._borrowed() as connection:
+            connection.send_packed_command(pack_commands(commands))
+            return [self._answer(connection) for _ in commands]
+
+    def script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run a script; its text travels only where the server does not know it yet."""
+        digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        with self._translated():
+            try:
+                return self._run(("EVALSHA", digest, len(keys), *keys, *arguments))
+            except redis.exceptions.NoScriptError:
+                return self._run(("EVAL", source, len(keys), *keys, *arguments))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.disconnect()
+
+    def _run(self, arguments: Sequence[Argument]) -> Any:
+        with self._borrowed() as connection:
+            connection.send_command(*arguments)
+            return connection.read_response()
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[Any]:
+        """Lend a connection; one that did not come to an answer is in an unknown state, and closed."""
+        connection = self._pool.get_connection()
+        try:
+            yield connection
+        except redis.ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+
+    def _answer(self, connection: Any) -> Any:
+        try:
+            return connection.read_response()
+        except redis.exceptions.OutOfMemoryError:
+            return BufferFullError(self._shown_url, 0.0)
+        except redis.ResponseError as error:
+            return self._refusal(error)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+            raise ServerRefusedError(self._shown_url, str(error)) from error
+        except redis.exceptions.OutOfMemoryError as error:
+            raise BufferFullError(self._shown_url, 0.0) from error
+        except (redis.ConnectionError, redis.TimeoutError, OSError, UnicodeError) as error:
+            raise ServerUnavailableError(self._shown_url, str(error) or type(error).__name__) from error
+        except redis.RedisError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: redis.RedisError) -> ServerRefusedError | BufferFullError:
+        """Turn an error answer into one of ours; a script's carries the code in its text."""
+        text = str(error)
+        if text.startswith("OOM") or "OOM command not allowed" in text:
+            return BufferFullError(self._shown_url, 0.0)
+        return ServerRefusedError(self._shown_url, text)

@@ -1,0 +1,242 @@
+"""Index entries: the header encoding and what comes back from the server.
+
+Pure: bytes in, records out. Unknown header keys are ignored, so that a later writer can add some.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from beamstream.errors import EntryError
+from beamstream.frame import Gap, Header
+
+HEADER_VERSION = 1
+"""First byte of every header."""
+
+_FIXED = struct.Struct(">BQQQ")
+"""Version, XXH3-64 of the payload, payload bytes, timestamp [ns since 1970]; a msgpack map follows. These four stand in
+fixed places, because the scripts read the second and the third."""
+
+MAX_HEADER_BYTES = 1 << 20
+"""Longest header [bytes]: per-message metadata belongs to the message, not to the index; 1 MiB is far beyond any."""
+
+DTYPES = frozenset(
+    {"|b1", "|i1", "|u1"}
+    | {
+        f"{order}{kind}"
+        for order in "<>"
+        for kind in ("i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16")
+    }
+)
+"""Elements that an array may have, as NumPy names them: plain numbers, and nothing that could hold objects."""
+
+MAX_DIMENSIONS = 32
+"""Most axes of an array; NumPy's own limit was 32 until version 2."""
+
+
+class EntryKind(enum.Enum):
+    """What an index entry stands for."""
+
+    MESSAGE = "message"
+    GAP = "gap"
+    END = "end"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry of an index.
+
+    Attributes
+    ----------
+    entry_id : str
+        Its id in the Redis stream, e.g. ``42-0``.
+    kind : EntryKind
+        Message, gap, the end of the stream, or what nobody can read.
+    message_id : int
+        The message's id; for a gap its last id, for an end the last id of the stream.
+    header : Header or None
+        Only of a message.
+    total_bytes : int
+        Payload bytes of the stream up to here, this entry's included; lag in bytes is a difference of two.
+    n_messages : int
+        Messages of the stream up to here, this one included; lag in messages is a difference of two.
+    inline : bytes or None
+        The payload itself where it lies in the entry.
+    late : bool
+        The message came after its gap had been passed over.
+    gap : Gap or None
+        Only of a gap.
+    flaw : str
+        Why it cannot be read, where it cannot.
+    """
+
+    entry_id: str
+    kind: EntryKind
+    message_id: int
+    header: Header | None = None
+    total_bytes: int = 0
+    n_messages: int = 0
+    inline: bytes | None = None
+    late: bool = False
+    gap: Gap | None = None
+    flaw: str = ""
+
+
+def encode_header(header: Header) -> bytes:
+    """Pack a header.
+
+    Raises
+    ------
+    EntryError
+        If the metadata hold something that msgpack cannot carry, or the whole is over `MAX_HEADER_BYTES`.
+    """
+    fields: dict[str, Any] = {}
+    if header.codec != "none":
+        fields["c"] = header.codec
+    if header.shape is not None:
+        fields["s"] = header.shape
+    if header.dtype is not None:
+        if header.dtype not in DTYPES:
+            raise EntryError("header", f"dtype {header.dtype!r:.40} is none of {', '.join(sorted(DTYPES))}")
+        fields["d"] = header.dtype
+    if header.metadata:
+        fields["m"] = header.metadata
+    try:
+        fixed = _FIXED.pack(HEADER_VERSION, header.checksum, header.payload_bytes, header.timestamp_ns)
+        packed: bytes = fixed + msgpack.packb(fields)
+    except (TypeError, ValueError, OverflowError, RecursionError, struct.error) as error:
+        raise EntryError("message metadata", str(error)) from error
+    if len(packed) > MAX_HEADER_BYTES:
+        raise EntryError("message metadata", f"{len(packed)} bytes packed, the limit is {MAX_HEADER_BYTES}")
+    return packed
+
+
+def decode_header(packed: bytes) -> Header:
+    """Read a header; the inverse of `encode_header`.
+
+    Raises
+    ------
+    EntryError
+        If the bytes are no header.
+    """
+    if not _FIXED.size < len(packed) <= MAX_HEADER_BYTES:
+        raise EntryError(
+            "header", f"{len(packed)} bytes, between {_FIXED.size + 1} and {MAX_HEADER_BYTES} are possible"
+        )
+    version, checksum, payload_bytes, timestamp_ns = _FIXED.unpack_from(packed)
+    if version != HEADER_VERSION:
+        raise EntryError("header", f"version {version}, this program reads {HEADER_VERSION}")
+    fields = _unpack_map(packed[_FIXED.size :])
+    return Header(
+        payload_bytes=payload_bytes,
+        checksum=checksum,
+        timestamp_ns=timestamp_ns,
+        codec=_typed(fields, "c", str, "none"),
+        shape=_shape(fields),
+        dtype=_dtype(fields),
+        metadata=_typed(fields, "m", dict, {}),
+    )
+
+
+def _unpack_map(packed: bytes) -> Mapping[str, Any]:
+    try:
+        fields = msgpack.unpackb(packed, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        raise EntryError("header", f"no msgpack: {error}") from error
+    if not isinstance(fields, dict):
+        raise EntryError("header", f"a {type(fields).__name__} where a map is needed")
+    return fields
+
+
+def _typed(fields: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    value = fields.get(key, default)
+    if value is not default and not isinstance(value, kind):
+        raise EntryError("header", f"field {key!r} is a {type(value).__name__} where a {kind.__name__} is needed")
+    return value
+
+
+def _dtype(fields: Mapping[str, Any]) -> str | None:
+    name: str | None = _typed(fields, "d", str, None)
+    if name is not None and name not in DTYPES:
+        raise EntryError("header", f"dtype {name!r:.40} is no kind of number")
+    return name
+
+
+def _shape(fields: Mapping[str, Any]) -> tuple[int, ...] | None:
+    shape = _typed(fields, "s", list, None)
+    if shape is None:
+        return None
+    if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
+        raise EntryError("header", f"shape {shape!r:.80}")
+    return tuple(shape)
+
+
+def decode_entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> Entry:
+    """Read one entry as the server gives it.
+
+    Raises
+    ------
+    EntryError
+        If the entry is none of ours.
+    """
+    text = entry_id.decode() if isinstance(entry_id, bytes) else entry_id
+    try:
+        kind = fields.get(b"k")
+        if kind is None:
+            return _decode_message(text, fields)
+        if kind == b"g":
+            return _decode_gap(text, fields)
+        if kind == b"e":
+            return Entry(
+                entry_id=text,
+                kind=EntryKind.END,
+                message_id=int(text.partition("-")[0]) - 1,
+                total_bytes=int(fields[b"b"]),
+                n_messages=int(fields.get(b"n", 0)),
+            )
+    except (KeyError, ValueError) as error:
+        raise EntryError(f"entry {text}", f"{type(error).__name__}: {error}") from error
+    raise EntryError(f"entry {text}", f"unknown kind {kind!r:.40}")
+
+
+def read_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    """Read one entry; one that is none of ours comes as unreadable, so that readers can pass it by and say so."""
+    try:
+        return decode_entry(entry_id, fields)
+    except EntryError as error:
+        text = entry_id.decode("ascii", "replace")
+        position = int(text.partition("-")[0])
+        return Entry(entry_id=text, kind=EntryKind.UNREADABLE, message_id=position, flaw=str(error))
+
+
+def _decode_message(entry_id: str, fields: Mapping[bytes, bytes]) -> Entry:
+    late = fields.get(b"i")
+    return Entry(
+        entry_id=entry_id,
+        kind=EntryKind.MESSAGE,
+        message_id=int(entry_id.partition("-")[0]) if late is None else int(late),
+        header=decode_header(fields[b"h"]),
+        total_bytes=int(fields[b"b"]),
+        n_messages=int(fields.get(b"n", 0)),
+        inline=fields.get(b"p"),
+        late=late is not None,
+    )
+
+
+def _decode_gap(entry_id: str, fields: Mapping[bytes, bytes]) -> Entry:
+    last_id = int(entry_id.partition("-")[0])
+    return Entry(
+        entry_id=entry_id,
+        kind=EntryKind.GAP,
+        message_id=last_id,
+        total_bytes=int(fields[b"b"]),
+        n_messages=int(fields.get(b"n", 0)),
+        gap=Gap(first_id=int(fields[b"f"]), last_id=last_id, reason=fields[b"r"].decode("ascii", "replace")),
+    )

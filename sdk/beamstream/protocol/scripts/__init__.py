@@ -1,0 +1,27 @@
+"""The server-side scripts: Lua files beside this one, each with its key schema in its head.
+
+A script is refused as a whole while the server's memory is full, before its first write, so that publishing can wait
+and come again; those that free memory or keep readers going are marked to run all the same.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+_ALLOW_OOM = "#!lua flags=allow-oom\n"
+_SHARED = {"sequence": frozenset({"publish", "finish"})}
+_SHARED["group"] = frozenset(
+    {"join", "claim", "hand_out", "give_back", "touch", "leave", "reinject", "seek", "drop_group"}
+)
+_WHEN_FULL = _SHARED["group"] | {"finish", "release", "newest", "note"}
+
+
+@cache
+def source(name: str) -> str:
+    """Return the text of a script, e.g. ``publish``, with what it shares prepended."""
+    folder = resources.files(__package__)
+    parts = [_ALLOW_OOM] if name in _WHEN_FULL else []
+    parts += [folder.joinpath(f"{shared}.lua").read_text("utf-8") for shared, users in _SHARED.items() if name in users]
+    parts.append(folder.joinpath(f"{name}.lua").read_text("utf-8"))
+    return "".join(parts)

@@ -1,0 +1,91 @@
+-- Take a batch of messages into the sequence; without messages, only settle what waits. Atomic.
+--
+-- KEYS  as in sequence.lua
+-- ARGV[1]  1 when the batch is sent again after a lost connection: its duplicates are counted as retried
+-- ARGV[2…] three per message: id, header, inline payload (its length is the header's, or there is none)
+--
+-- Returns next, n_held, sealed, then one status per message:
+--   0 appended, 1 held until a gap closes, 2 duplicate, 3 another payload is there under this id (the first one stays),
+--   4 appended late, 5 refused: beyond the last id of the finished stream, 6 duplicate whose payload has left memory
+
+local APPENDED, HELD, DUPLICATE, CONFLICT, LATE, REFUSED, RELEASED = 0, 1, 2, 3, 4, 5, 6
+local retried = ARGV[1] == '1'
+
+if redis.call('EXISTS', state) == 0 then
+  return redis.error_reply('NOSTREAM the stream was deleted')
+end
+
+local function duplicate(id, header, known)
+  if checksum(known) ~= checksum(header) then
+    s.n_conflict = s.n_conflict + 1
+    return CONFLICT
+  end
+  if retried then s.n_retried = s.n_retried + 1 else s.n_duplicate = s.n_duplicate + 1 end
+  if id < s.released then return RELEASED end
+  return DUPLICATE
+end
+
+local function header_at(entry_id)
+  local entry = redis.call('XRANGE', index, entry_id, entry_id)[1]
+  if not entry then return nil end
+  for i = 1, #entry[2], 2 do
+    if entry[2][i] == 'h' then return entry[2][i + 1] end
+  end
+end
+
+-- A message whose place in the sequence has gone by: a duplicate, or late.
+local function take_late(id, header, payload_bytes, payload)
+  local key = id_text(id)
+  local late_id = redis.call('HGET', late, key)
+  local known = header_at(late_id or (key .. '-0'))
+  if known then
+    return duplicate(id, header, known)
+  end
+  local position = s.next - 1 + s.sealed
+  redis.call('HSET', late, key, append(id_text(position) .. '-*', id, header, payload_bytes, payload))
+  s.n_late = s.n_late + 1
+  s.n_missing = s.n_missing - 1
+  return LATE
+end
+
+local function hold(id, header, payload_bytes, payload)
+  local known = held_at(id)
+  if known then
+    return duplicate(id, header, cmsgpack.unpack(known)[3])
+  end
+  hold_message(id, header, payload_bytes, payload)
+  return HELD
+end
+
+local function take(id, header, payload_bytes, payload)
+  if id < s.next then
+    return take_late(id, header, payload_bytes, payload)
+  end
+  if s.finish_since_ms > 0 and id > s.last then
+    s.n_refused = s.n_refused + 1
+    return REFUSED
+  end
+  if id > s.next then
+    return hold(id, header, payload_bytes, payload)
+  end
+  append(id_text(id) .. '-0', nil, header, payload_bytes, payload)
+  s.next = s.next + 1
+  drain()
+  return APPENDED
+end
+
+local reply = {0, 0, 0}
+for i = 2, #ARGV, 3 do
+  local id, header, payload = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
+  local payload_bytes = payload_size(header)
+  if #payload ~= payload_bytes then payload = false end
+  local status = take(id, header, payload_bytes, payload)
+  if not payload and (status == APPENDED or status == HELD or status == LATE) then
+    s.memory_bytes = s.memory_bytes + payload_bytes
+  end
+  reply[#reply + 1] = status
+end
+settle()
+save()
+reply[1], reply[2], reply[3] = s.next, s.n_held, s.sealed
+return reply

@@ -1,0 +1,180 @@
+"""The receipt of a stream: what was expected, what came, and one checksum over all of it.
+
+The checksum chain is XXH3-64 over, in id order, each message id (8 bytes, little-endian) followed by the XXH3-64 of its
+payload (8 bytes, little-endian); so it is the same whether it is computed from the index or from a written file.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import xxhash
+
+from .address import Address
+from .errors import StreamNotFoundError
+from .groups import GroupInfo, list_groups
+from .protocol import EntryKind, StreamKeys
+from .protocol.client import Server
+from .state import StreamState, read_state
+from .streams import index_entries
+
+_LINK = struct.Struct("<QQ")
+
+
+def chain(payloads: Iterable[tuple[int, int]]) -> int:
+    """Compute the checksum chain over (message id, XXH3-64 of the payload), in any order; see the module's head."""
+    digest = xxhash.xxh3_64()
+    for message_id, checksum in sorted(payloads):
+        digest.update(_LINK.pack(message_id, checksum))
+    return digest.intdigest()
+
+
+def missing_ranges(present: Iterable[int], last_id: int) -> list[tuple[int, int]]:
+    """Return the ranges of ids from 1 to `last_id` that are not present, both ends included.
+
+    Examples
+    --------
+    >>> missing_ranges([2, 3, 6], 8)
+    [(1, 1), (4, 5), (7, 8)]
+    """
+    ranges = []
+    expected = 1
+    for message_id in sorted(present):
+        if message_id > expected:
+            ranges.append((expected, message_id - 1))
+        expected = max(expected, message_id + 1)
+    if expected <= last_id:
+        ranges.append((expected, last_id))
+    return ranges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a stream.
+
+    Attributes
+    ----------
+    state : str
+        ``open``, ``complete``, ``incomplete`` or ``aborted``.
+    expected : int
+        Messages that the producer promised; the last id where it promised nothing.
+    received, duplicated, late, dropped : int
+        Messages taken; sent again by a producer that did not know; come after their gap was given up; left memory
+        before everybody had read them.
+    missing : list of (int, int)
+        Ranges of ids that never came, both ends included.
+    n_missing : int
+        How many these are.
+    written : int or None
+        Messages in the file that the writer's group reported; None where nobody wrote.
+    file, file_checksum : str or None
+        Where the file lies, and the checksum chain over what its writer put there, or read back if told to.
+    payload_bytes : int
+        Bytes of all payloads [bytes].
+    checksum : str
+        Checksum chain over all payloads, 16 hexadecimal digits.
+    groups : list of GroupInfo
+        Each group's delivery.
+    """
+
+    address: str
+    state: str
+    expected: int
+    received: int
+    missing: list[tuple[int, int]]
+    n_missing: int
+    duplicated: int
+    late: int
+    dropped: int
+    written: int | None
+    file: str | None
+    file_checksum: str | None
+    payload_bytes: int
+    checksum: str
+    groups: list[GroupInfo]
+
+    @property
+    def clean(self) -> bool:
+        """Whether the stream has ended, nothing is missing, and what was written is what was received."""
+        written_right = self.written is None or (
+            self.written == self.received and self.file_checksum in (None, self.checksum)
+        )
+        return self.state != "open" and self.n_missing == 0 and self.dropped == 0 and written_right
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return {**asdict(self), "clean": self.clean}
+
+
+def make_receipt(server: Server, address: Address) -> Receipt:
+    """Go through a stream's index and draw up its receipt.
+
+    Raises
+    ------
+    StreamNotFoundError
+        If there is no such stream.
+    """
+    state = read_state(server, StreamKeys(address))
+    if state is None:
+        raise StreamNotFoundError(str(address))
+    payloads = [
+        (entry.message_id, entry.header.checksum)
+        for entry in index_entries(server, address)
+        if entry.kind is EntryKind.MESSAGE and entry.header is not None
+    ]
+    return draw_receipt(address, state, payloads, list_groups(server, address))
+
+
+def draw_receipt(
+    address: Address, state: StreamState, payloads: Collection[tuple[int, int]], groups: list[GroupInfo]
+) -> Receipt:
+    """Draw up a receipt from what is known of a stream, online or from files.
+
+    Parameters
+    ----------
+    address : Address
+        The stream.
+    state : StreamState
+        Where it stands.
+    payloads : collection of (int, int)
+        Message id and XXH3-64 of each payload, in any order.
+    groups : list of GroupInfo
+        Its groups.
+    """
+    highest = state.last_id if state.finished else state.next_id - 1
+    expected = state.n_expected if state.n_expected is not None else highest
+    missing = missing_ranges((message_id for message_id, _ in payloads), max(expected, highest))
+    report = _writer_report(groups)
+    return Receipt(
+        address=str(address),
+        state=state.word,
+        expected=expected,
+        received=len(payloads),
+        missing=missing,
+        n_missing=sum(last - first + 1 for first, last in missing),
+        duplicated=state.n_duplicate,
+        late=state.n_late,
+        dropped=state.n_dropped,
+        written=report.get("n_written"),
+        file=report.get("path"),
+        file_checksum=report.get("checksum"),
+        payload_bytes=state.total_bytes,
+        checksum=f"{chain(payloads):016x}",
+        groups=groups,
+    )
+
+
+def _writer_report(groups: Iterable[GroupInfo]) -> Mapping[str, Any]:
+    for group in groups:
+        if group.report and "n_written" in group.report:
+            return group.report
+    return {}
+
+
+def receipt_json(receipt: Receipt) -> str:
+    """Return a receipt as one line of JSON."""
+    return json.dumps(receipt.as_dict())

@@ -1,0 +1,115 @@
+"""The state of a stream, drawn up again from its entries; pure.
+
+What the entries say is taken from them; what they cannot know (when the stream was made, how often a message was sent
+twice) comes from the last state that was recorded beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from beamstream.protocol import Entry, EntryKind
+
+from .records import StreamEnding
+
+KEPT = (
+    b"version",
+    b"created_ns",
+    b"patience_ms",
+    b"session",
+    b"expected",
+    b"n_duplicate",
+    b"n_retried",
+    b"n_conflict",
+    b"n_refused",
+    b"n_dropped",
+    b"reason",
+    b"next_stream",
+    b"finish_since_ms",
+    b"last",
+)
+"""Fields of the state hash that no entry can tell."""
+
+
+@dataclass(slots=True)
+class EntryTally:
+    """What the entries of a stream add up to, given in the order of the index.
+
+    Attributes
+    ----------
+    next_id : int
+        The id behind the last settled one.
+    n_received, n_late, n_missing : int
+        Messages; late ones among them; ids in gaps that did not come later.
+    total_bytes : int
+        Payload bytes up to the last entry [bytes].
+    last_entry : str
+        Id of the last entry.
+    ended : bool
+        Whether there is an end.
+    """
+
+    next_id: int = 1
+    n_received: int = 0
+    n_late: int = 0
+    n_missing: int = 0
+    total_bytes: int = 0
+    last_entry: str = "0-0"
+    ended: bool = False
+
+    def add(self, entry: Entry) -> None:
+        """Count one entry more."""
+        self.last_entry = entry.entry_id
+        self.total_bytes = max(self.total_bytes, entry.total_bytes)
+        if entry.kind is EntryKind.END:
+            self.ended = True
+        elif entry.gap is not None:
+            self.n_missing += entry.gap.n_messages
+            self.next_id = max(self.next_id, entry.message_id + 1)
+        elif entry.kind is EntryKind.MESSAGE:
+            self.n_received += 1
+            if entry.late:
+                self.n_late += 1
+                self.n_missing -= 1
+            else:
+                self.next_id = max(self.next_id, entry.message_id + 1)
+
+
+def restored_state(
+    recorded: Mapping[bytes, bytes], tally: EntryTally, ending: StreamEnding | None
+) -> dict[bytes, bytes]:
+    """Return the fields of a state hash, all payloads being on disk and none in memory.
+
+    Parameters
+    ----------
+    recorded : mapping of bytes to bytes
+        The state hash as it was last recorded; may be empty, may be older than the entries.
+    tally : EntryTally
+        What the entries add up to.
+    ending : StreamEnding or None
+        How the stream ended.
+    """
+    fields = {key: recorded[key] for key in KEPT if key in recorded}
+    numbers = {
+        b"next": tally.next_id,
+        b"bytes": tally.total_bytes,
+        b"memory_bytes": 0,
+        b"n_held": 0,
+        b"held_bytes": 0,
+        b"n_received": tally.n_received,
+        b"n_late": tally.n_late,
+        b"n_missing": tally.n_missing,
+        b"released": tally.next_id,
+        b"sealed": int(tally.ended),
+    }
+    fields |= {key: b"%d" % number for key, number in numbers.items()}
+    fields[b"released_entry"] = tally.last_entry.encode()
+    fields.setdefault(b"version", b"1")
+    if ending is not None and tally.ended:
+        fields[b"last"] = b"%d" % ending.last_id
+        fields[b"reason"] = ending.reason.encode()
+        fields[b"next_stream"] = (ending.next_stream or "").encode()
+        if ending.n_expected is not None:
+            fields[b"expected"] = b"%d" % ending.n_expected
+    return fields

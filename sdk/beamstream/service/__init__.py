@@ -1,0 +1,24 @@
+"""The service loop: what every producer and consumer process shares."""
+
+from .consume import run_handler
+from .handler import Handler, StreamEnd, StreamStart
+from .produce import run_source
+from .progress import Progress
+from .shell import Shell, service_shell
+from .source import Event, Produced, Source, StreamClosed, StreamOpened
+
+__all__ = [
+    "Event",
+    "Handler",
+    "Produced",
+    "Progress",
+    "Shell",
+    "Source",
+    "StreamClosed",
+    "StreamEnd",
+    "StreamOpened",
+    "StreamStart",
+    "run_handler",
+    "run_source",
+    "service_shell",
+]

@@ -1,0 +1,178 @@
+"""The consumer service: one stream after the other to a `Handler`, until there are no more or it is to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from beamstream.address import Address, SourceAddress, parse_where, split_url
+from beamstream.consumer import Consumer, ConsumerCounts
+from beamstream.consumer.feed import Start
+from beamstream.errors import StreamNotFoundError
+from beamstream.metrics import Snapshot
+from beamstream.protocol.client import Server, broker_url
+
+from .agenda import LOOK_EVERY_S, Agenda
+from .handler import Handler
+from .joining import joining_early
+from .shell import Shell, service_shell
+from .visit import LoopCounts, Visit
+
+log = logging.getLogger(__name__)
+
+
+class ConsumerLoop:
+    """Gives the frames of one stream after the other to a handler."""
+
+    def __init__(self, handler: Handler, broker: str, *, group: str, start: Start, required: bool) -> None:
+        self._handler = handler
+        self._broker = broker
+        self.group = group
+        self._start = start
+        self._required = required
+        self._past = ConsumerCounts()
+        self._consumer: Consumer | None = None
+        self.counts = LoopCounts()
+        self.n_lost_streams = 0
+
+    def run(self, agenda: Agenda, shell: Shell) -> None:
+        """Handle streams until there are no more, or the service is to stop."""
+        while not shell.stop.is_set():
+            address = self.counts.patiently(agenda.take, shell)
+            if address is not None:
+                self._visit(address, agenda, shell)
+            elif agenda.over:
+                return
+            else:
+                shell.progress.tick()
+                shell.stop.wait(LOOK_EVERY_S)
+
+    def _visit(self, address: Address, agenda: Agenda, shell: Shell) -> None:
+        """Handle what there is in one stream, and tell the agenda whether that was all."""
+        try:
+            done = self._consume(address, agenda, shell)
+        except StreamNotFoundError as error:
+            if agenda.is_only(address):
+                raise
+            self.n_lost_streams += 1
+            log.error("%s; it was deleted, or the server lost it; going on with the others", error)
+            agenda.forget(address)
+            return
+        if done:
+            agenda.finish(address)
+        else:
+            self.counts.patiently(lambda: agenda.put_aside(address), shell)
+
+    def _consume(self, address: Address, agenda: Agenda, shell: Shell) -> bool:
+        consumer = self.counts.patiently(lambda: self._join(address), shell)
+        self._consumer = consumer
+        try:
+            visit = Visit(self._handler, consumer, self._broker, shell, self.counts)
+            done = visit.run(lambda: agenda.has_other(address))
+        except KeyboardInterrupt:
+            raise  # asked twice to end: nothing is waited for, the group hands out again what is held
+        except BaseException:
+            consumer.close()
+            raise
+        consumer.close()
+        self._consumer = None
+        self._past = self._past + consumer.counts
+        return done
+
+    def _join(self, address: Address) -> Consumer:
+        return Consumer(
+            address,
+            broker=self._broker,
+            group=self.group,
+            start=self._start,
+            required=self._required,
+            retry_timeout_s=None,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return what was counted so far, by the loop, the consumers and the handler."""
+        counts = self._past if self._consumer is None else self._past + self._consumer.counts
+        events = {
+            "streams": self.counts.n_streams,
+            "streams_lost": self.n_lost_streams,
+            "received": counts.n_delivered,
+            "handled": self.counts.n_handled,
+            "failed": self.counts.n_failed,
+            "held_up": self.counts.n_held_up,
+            "redelivered": counts.n_redelivered,
+            "skipped": counts.n_skipped,
+            "corrupt": counts.n_corrupt,
+            "missing": counts.n_missing,
+            "dead": counts.n_dead,
+            "reconnects": counts.n_reconnects + self.counts.retries.n_reconnects,
+        }
+        levels = {key: float(value) for key, value in self._handler.status().items() if not isinstance(value, str)}
+        return Snapshot(events=events, payload_bytes=counts.n_bytes, levels=levels)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a message was given up, or a stream lost."""
+        counts = self.snapshot().events
+        return counts["dead"] + counts["corrupt"] + counts["streams_lost"] > 0
+
+
+def run_handler(
+    handler: Handler,
+    where: str,
+    *,
+    broker: str | None = None,
+    group: str | None = None,
+    start: Start = "start",
+    follow: bool = False,
+    required: bool = False,
+    metrics_port: int | None = None,
+) -> int:
+    """Run a consumer service until its streams are finished or a signal asks it to end.
+
+    Parameters
+    ----------
+    handler : Handler
+        What is done with the frames.
+    where : str
+        ``beamtime/source/stream`` or ``beamtime/source``, with the broker's URL in front of it if wanted.
+    broker : str, optional
+        The broker's URL; default: `STREAM_BROKER`, else the local one.
+    group : str, optional
+        The consumer group; default: the handler's name.
+    start : "start", "newest" or int
+        Where a new group begins.
+    follow : bool
+        Wait for what is not there yet: the stream, or further streams of the data source.
+    required : bool
+        Whether the group holds data in memory until it has acknowledged it.
+    metrics_port : int, optional
+        Port for Prometheus, on loopback.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 a message was given up or a stream lost, 130 interrupted after a clean drain.
+
+    Raises
+    ------
+    AddressError, UsageError
+        If `where` cannot be meant.
+    StreamNotFoundError
+        If there is nothing there and `follow` is off, or the one stream that was named is deleted.
+    ServerUnavailableError, ServerRefusedError
+        If the broker cannot be used at the start; once the service runs, a lost broker is waited for.
+    """
+    url, text = split_url(where)
+    at = parse_where(text)
+    broker = broker_url(url or broker)
+    server = Server(broker)
+    server.check()
+    loop = ConsumerLoop(handler, broker, group=group or handler.name, start=start, required=required)
+    with contextlib.ExitStack() as stack:
+        if required and isinstance(at, SourceAddress):
+            stack.enter_context(joining_early(server, at, loop.group, start))
+        shell = stack.enter_context(service_shell(handler.name, loop.snapshot, metrics_port))
+        loop.run(Agenda(at, server, follow=follow), shell)
+        status = shell.exit_status(failed=loop.failed)
+    server.close()
+    return status

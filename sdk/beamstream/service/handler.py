@@ -1,0 +1,96 @@
+"""What a consumer service is made of: a `Handler` that is given the frames of one stream after the other.
+
+A handler knows what to do with a frame and nothing of groups, acknowledgements, signals or metrics; the loop
+(`run_handler`) knows these. The loop acknowledges what was handled only after `commit` has returned, so a handler
+that buffers writes the buffer out there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from beamstream.address import Address
+from beamstream.frame import Frame, Gap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStart:
+    """What a handler is told when it is given a stream.
+
+    Attributes
+    ----------
+    address : Address
+        The stream.
+    metadata : mapping
+        Stream metadata, e.g. the detector's configuration as a NeXus-like tree.
+    n_expected : int or None
+        How many messages the producer promised.
+    broker : str
+        URL of the broker, for handlers that publish.
+    """
+
+    address: Address
+    metadata: Mapping[str, Any]
+    n_expected: int | None
+    broker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnd:
+    """How a stream ended.
+
+    Attributes
+    ----------
+    last_id : int
+        The id it was finished with.
+    n_expected : int or None
+        How many messages the producer had promised.
+    reason : str
+        ``complete``, ``incomplete`` or ``aborted``.
+    next_stream : str or None
+        Name of the stream after it.
+    """
+
+    last_id: int
+    n_expected: int | None
+    reason: str
+    next_stream: str | None
+
+
+class Handler(Protocol):
+    """What is done with frames."""
+
+    name: str
+    """What it is called in logs and metrics, and its group's name by default, e.g. ``write``."""
+
+    def open(self, stream: StreamStart) -> None:
+        """Prepare for the frames of a stream."""
+        ...
+
+    def handle(self, frame: Frame) -> None:
+        """Do the work on one frame; raising gives the frame back to the group.
+
+        `RetryLaterError`: the same frame is asked for again, until it is taken. `CannotGoOnError`: the service ends.
+        """
+        ...
+
+    def gap(self, gap: Gap) -> None:
+        """Take note of messages that never came."""
+        ...
+
+    def commit(self) -> None:
+        """Make everything handled so far safe; it is acknowledged when this returns."""
+        ...
+
+    def close(self, end: StreamEnd | None) -> Mapping[str, Any] | None:
+        """Finish with the stream: `end` says how it ended, None that the service stops before its end.
+
+        What is returned is kept with the stream as the group's report, and shown in the receipt, e.g. ``n_written``.
+        """
+        ...
+
+    def status(self) -> Mapping[str, int | float | str]:
+        """Return what the progress display shows beside the loop's own counts."""
+        ...

@@ -1,0 +1,245 @@
+"""The producer loop: from a `Source` to the broker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+
+from beamstream.address import SourceAddress
+from beamstream.errors import BeamstreamError, QueueFullError, StreamExistsError
+from beamstream.metrics import Snapshot
+from beamstream.producer import Producer, ProducerCounts
+from beamstream.protocol.client import Server
+from beamstream.retry import RetryCounts, with_retries
+
+from .shell import Shell, service_shell
+from .source import Event, Produced, Source, StreamClosed, StreamOpened
+
+log = logging.getLogger(__name__)
+
+DRAIN_TIMEOUT_S = 30.0
+"""How long a stopped service tries to send what it still holds [s]; a process manager gives up after 90 s."""
+
+DRAIN_POLL_S = 0.05
+"""How often is looked whether everything is sent [s]."""
+
+ROOM_POLL_S = 0.5
+"""How often a full queue is looked at [s]; in between the source waits, and its own buffers take what comes."""
+
+
+class ProducerLoop:
+    """Sends the events of a source: one producer for each open stream.
+
+    A full or lost broker holds the source back for as long as the service runs; once it is to stop, what cannot be sent
+    in time is dropped and counted.
+    """
+
+    def __init__(
+        self, source: Source, to: SourceAddress, broker: str, drain_timeout_s: float = DRAIN_TIMEOUT_S
+    ) -> None:
+        self._source = source
+        self._to = to
+        self._broker = broker
+        self._drain_timeout_s = drain_timeout_s
+        self._overdue_at: float | None = None
+        self._open: dict[str, Producer] = {}
+        self._closing: list[tuple[threading.Thread, Producer]] = []
+        self._counts: list[ProducerCounts] = []
+        self._opening = RetryCounts()
+        self.n_streams = 0
+        self.n_dropped = 0
+
+    def run(self, shell: Shell) -> None:
+        """Send until the source ends, then wait until everything is sent."""
+        try:
+            for event in self._source.events(shell.stop):
+                if event is not None:
+                    self._handle(event, shell)
+                shell.progress.tick()
+        finally:
+            self._source.close()
+            self._drain(shell)
+
+    def _handle(self, event: Event, shell: Shell) -> None:
+        match event:
+            case StreamOpened():
+                self._open_stream(event, shell)
+            case Produced():
+                self._send(event, shell)
+            case StreamClosed():
+                self._close_stream(event)
+
+    def _open_stream(self, event: StreamOpened, shell: Shell) -> None:
+        # One session for all attempts: what a lost connection left half made is ours, and not somebody else's.
+        session = uuid.uuid4().hex if event.new else None
+        producer = with_retries(
+            lambda _: self._make_producer(event, session), timeout_s=None, stop=shell.stop, counts=self._opening
+        )
+        self._open[event.stream] = producer
+        self._counts.append(producer.counts)
+        self.n_streams += 1
+        expected = "" if event.n_expected is None else f", {event.n_expected} message(s) expected"
+        log.info("%s opened%s", producer.address, expected)
+
+    def _make_producer(self, event: StreamOpened, session: str | None) -> Producer:
+        name = event.stream
+        n_taken = 0
+        while True:
+            try:
+                return Producer(
+                    self._to.stream(name),
+                    broker=self._broker,
+                    metadata=event.metadata,
+                    n_expected=event.n_expected,
+                    block_timeout_s=ROOM_POLL_S,
+                    retry_timeout_s=None,
+                    session=session,
+                    remake=True,
+                )
+            except StreamExistsError as error:
+                n_taken += 1
+                name = f"{event.stream}_{n_taken + 1}"
+                log.warning("%s; this one becomes %s", error, name)
+
+    def _send(self, event: Produced, shell: Shell) -> None:
+        producer = self._open[event.stream]
+        while True:
+            try:
+                producer.send(
+                    event.message_id,
+                    event.payload,
+                    shape=event.shape,
+                    dtype=event.dtype,
+                    codec=event.codec,
+                    timestamp_ns=event.timestamp_ns,
+                    metadata=event.metadata,
+                )
+            except QueueFullError as error:
+                shell.progress.tick()
+                if self._is_overdue(shell):
+                    producer.abandon()
+                    self._drop(event, error)
+                    return
+            except BeamstreamError as error:  # one message that cannot travel; the others go on
+                self._drop(event, error)
+                return
+            else:
+                return
+
+    def _drop(self, event: Produced, error: BeamstreamError) -> None:
+        self.n_dropped += 1
+        log.error("message %d of %s is dropped: %s", event.message_id, event.stream, error)
+
+    def _close_stream(self, event: StreamClosed) -> None:
+        # Finishing waits for gaps; the source must not wait with it.
+        producer = self._open.pop(event.stream)
+        # A second SIGINT waits for nobody, so this thread must not keep the process.
+        thread = threading.Thread(
+            target=self._finish, args=(producer, event), name=f"finish {event.stream}", daemon=True
+        )
+        thread.start()
+        self._closing = [(thread, producer) for thread, producer in self._closing if thread.is_alive()]
+        self._closing.append((thread, producer))
+
+    def _finish(self, producer: Producer, event: StreamClosed) -> None:
+        try:
+            last_id = producer.finish(event.last_id, reason=event.reason)
+            log.info("%s finished with %d (%s)", producer.address, last_id, event.reason)
+        except BeamstreamError as error:
+            log.error("%s could not be finished: %s", producer.address, error)
+            self.n_dropped += 1
+        finally:
+            producer.close()
+
+    def _drain(self, shell: Shell) -> None:
+        """Wait until everything is sent; once the service is to stop, for so long only."""
+        unfinished = list(self._open.values())
+        while any(thread.is_alive() for thread, _ in self._closing) or any(one.queued_bytes for one in unfinished):
+            if self._is_overdue(shell):
+                for producer in self._sending():
+                    producer.abandon()
+            time.sleep(DRAIN_POLL_S)
+            shell.progress.tick()
+        for producer in unfinished:
+            producer.close()
+            log.warning("%s stays open: its source ended without its end", producer.address)
+
+    def _is_overdue(self, shell: Shell) -> bool:
+        """Whether the service is to stop, and what it still holds has had its time to be sent."""
+        if not shell.stop.is_set():
+            return False
+        if self._overdue_at is None:
+            self._overdue_at = time.monotonic() + self._drain_timeout_s
+        return time.monotonic() >= self._overdue_at
+
+    def snapshot(self) -> Snapshot:
+        """Return what was counted so far, by the source and by the producers together."""
+        sent = self._counts
+        events: dict[str, int] = {
+            **self._source.counters(),
+            "streams": self.n_streams,
+            "sent": sum(counts.n_sent for counts in sent),
+            "duplicate": sum(counts.n_duplicate for counts in sent),
+            "late": sum(counts.n_late for counts in sent),
+            "failed": sum(counts.n_failed for counts in sent),
+            "dropped": self.n_dropped,
+            "reconnects": self._opening.n_reconnects + sum(counts.n_reconnects for counts in sent),
+            "held_back": self._opening.n_held_back + sum(counts.n_held_back for counts in sent),
+        }
+        return Snapshot(
+            events=events,
+            payload_bytes=sum(counts.n_bytes for counts in sent),
+            queued_bytes=sum(producer.queued_bytes for producer in self._sending()),
+        )
+
+    def _sending(self) -> list[Producer]:
+        return [*self._open.values(), *(producer for _, producer in self._closing)]
+
+    def failed(self, events: Mapping[str, int]) -> bool:
+        """Whether a message was lost."""
+        return events["failed"] + events["dropped"] > 0
+
+
+def run_source(
+    source: Source,
+    to: SourceAddress,
+    *,
+    broker: str | None = None,
+    metrics_port: int | None = None,
+    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+) -> int:
+    """Run a producer service until its source ends or a signal asks it to.
+
+    Parameters
+    ----------
+    source : Source
+        Where the messages come from.
+    to : SourceAddress
+        The data source whose streams are written.
+    broker : str, optional
+        The broker's URL; default: `STREAM_BROKER`, else the local one.
+    metrics_port : int, optional
+        Port for Prometheus, on loopback.
+    drain_timeout_s : float
+        How long a service that is to stop tries to send what it still holds [s].
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 a message was lost, 130 interrupted after a clean drain.
+
+    Raises
+    ------
+    ServerUnavailableError, ServerRefusedError
+        If the broker cannot be used at the start; once it runs, a lost broker is waited for.
+    """
+    server = Server(broker)
+    server.check()
+    server.close()
+    loop = ProducerLoop(source, to, server.url, drain_timeout_s)
+    with service_shell(source.name, loop.snapshot, metrics_port) as shell:
+        loop.run(shell)
+        return shell.exit_status(failed=loop.failed(loop.snapshot().events))

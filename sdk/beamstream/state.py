@@ -1,0 +1,106 @@
+"""What a stream's state hash says, as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import EntryError
+from .protocol import StreamKeys
+from .protocol.client import Server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamState:
+    """Where a stream stands.
+
+    Attributes
+    ----------
+    next_id : int
+        The id that the sequence waits for; everything below is settled.
+    n_received, n_duplicate, n_retried, n_conflict, n_late, n_missing, n_refused, n_dropped : int
+        Messages taken, sent twice, sent again after a lost connection, refused because another payload was there, come
+        late, never come, beyond the end, left memory unread.
+    total_bytes, memory_bytes : int
+        Payload bytes ever taken, and those now in memory [bytes].
+    n_held : int
+        Messages waiting behind an open gap.
+    released_id : int
+        Payloads of ids below this have left memory.
+    finished : bool
+        The end is written; nothing new comes but what is late.
+    last_id : int
+        The last id, once it was named.
+    """
+
+    created_ns: int
+    next_id: int
+    n_received: int
+    n_duplicate: int
+    n_retried: int
+    n_conflict: int
+    n_late: int
+    n_missing: int
+    n_refused: int
+    n_dropped: int
+    n_held: int
+    total_bytes: int
+    memory_bytes: int
+    released_id: int
+    finished: bool
+    last_id: int
+    n_expected: int | None
+    reason: str
+    next_stream: str | None
+
+    @property
+    def word(self) -> str:
+        """``open``, or how the stream ended."""
+        return self.reason if self.finished else "open"
+
+
+def read_state(server: Server, keys: StreamKeys) -> StreamState | None:
+    """Read a stream's state; None where there is no such stream."""
+    flat = server.call("HGETALL", keys.state)
+    if not flat:
+        return None
+    return decode_state(dict(zip(flat[::2], flat[1::2], strict=True)), str(keys.address))
+
+
+def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:
+    """Read the fields of a state hash.
+
+    Raises
+    ------
+    EntryError
+        If they are none.
+    """
+
+    def number(name: str, default: int = 0) -> int:
+        return int(fields.get(name.encode(), default))
+
+    try:
+        expected = fields.get(b"expected")
+        return StreamState(
+            created_ns=number("created_ns"),
+            next_id=number("next", 1),
+            n_received=number("n_received"),
+            n_duplicate=number("n_duplicate"),
+            n_retried=number("n_retried"),
+            n_conflict=number("n_conflict"),
+            n_late=number("n_late"),
+            n_missing=number("n_missing"),
+            n_refused=number("n_refused"),
+            n_dropped=number("n_dropped"),
+            n_held=number("n_held"),
+            total_bytes=number("bytes"),
+            memory_bytes=number("memory_bytes"),
+            released_id=number("released"),
+            finished=bool(number("sealed")),
+            last_id=number("last"),
+            n_expected=None if expected is None else int(expected),
+            reason=fields.get(b"reason", b"").decode("utf-8", "replace"),
+            next_stream=fields.get(b"next_stream", b"").decode("utf-8", "replace") or None,
+        )
+    except ValueError as error:
+        raise EntryError(f"state of {where}", str(error)) from error

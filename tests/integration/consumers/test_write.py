@@ -1,0 +1,222 @@
+"""The `write` service as a process: killed, started again, stopped, locked out; and its files before a validator."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from beamstream import Address, Producer
+from beamstream.groups import list_groups
+from beamstream.protocol.client import Server
+from beamstream.receipt import make_receipt
+from beamstream.service import StreamStart, run_handler
+from beamstream_consumers.write import WriteHandler
+from beamstream_consumers.write.errors import OutputError
+
+ADDRESS = Address("11012345", "eiger", "series_00042")
+NAME = "11012345_eiger_series_00042.nxs"
+SHAPE = (62, 43)
+PATIENCE_S = 60.0
+
+Run = Callable[..., subprocess.Popen[bytes]]
+
+
+def image_of(message_id: int) -> Any:
+    return np.random.default_rng(message_id).poisson(2.0, SHAPE).astype("<u2")
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
+        os.sched_yield()
+
+
+@pytest.fixture
+def run(broker: str, tmp_path: Path) -> Iterator[Run]:
+    """Start `stream consume write` as a process."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "beamstream.cli", "--broker", broker, "consume", "write", str(ADDRESS)]
+        process = subprocess.Popen([*command, "-d", str(tmp_path), *options])
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def acknowledged_up_to(broker: str, message_id: int) -> bool:
+    groups = list_groups(Server(broker), ADDRESS)
+    return any(group.position >= message_id and group.n_pending == 0 for group in groups)
+
+
+def test_a_writer_that_is_killed_and_started_again_has_every_frame_once(broker: str, run: Run, tmp_path: Path) -> None:
+    with Producer(ADDRESS, broker=broker, n_expected=300) as producer:
+        first = run()
+        for message_id in range(1, 101):
+            producer.send_array(message_id, image_of(message_id))
+        wait_until(lambda: acknowledged_up_to(broker, 100), "100 acknowledged frames")
+        for message_id in range(101, 201):
+            producer.send_array(message_id, image_of(message_id))
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        for message_id in range(201, 301):
+            producer.send_array(message_id, image_of(message_id))
+        producer.finish(300)
+    assert not (tmp_path / NAME).exists()
+    assert run().wait(PATIENCE_S) == 0
+    with h5py.File(tmp_path / NAME) as file:
+        assert np.array_equal(file["entry/data/data"][()], np.stack([image_of(i) for i in range(1, 301)]))
+    receipt = make_receipt(Server(broker), ADDRESS)
+    assert receipt.clean
+    assert (receipt.written, receipt.file) == (300, str(tmp_path / NAME))
+    assert receipt.file_checksum == receipt.checksum
+
+
+def test_a_writer_that_is_interrupted_drains_and_leaves_a_file_to_go_on_with(
+    broker: str, run: Run, tmp_path: Path
+) -> None:
+    with Producer(ADDRESS, broker=broker) as producer:
+        writer = run()
+        producer.send_array(1, image_of(1))
+        wait_until(lambda: acknowledged_up_to(broker, 1), "an acknowledged frame")
+        writer.send_signal(signal.SIGINT)
+        assert writer.wait(PATIENCE_S) == 130
+        with h5py.File(tmp_path / f"{NAME}.partial") as file:
+            assert np.array_equal(file["entry/data/data"][()], image_of(1)[np.newaxis])
+        producer.send_array(2, image_of(2))
+        producer.finish(2)
+    assert run().wait(PATIENCE_S) == 0
+    with h5py.File(tmp_path / NAME) as file:
+        assert file["entry/data/data"].shape[0] == 2
+
+
+def test_a_file_in_the_way_ends_the_command_as_misuse(broker: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / NAME).touch()
+    with Producer(ADDRESS, broker=broker) as producer:
+        producer.send_array(1, image_of(1))
+        producer.finish(1)
+    assert run().wait(PATIENCE_S) == 2
+
+
+def test_a_frame_that_does_not_fit_ends_among_the_dead_letters_and_the_rest_is_written(
+    broker: str, tmp_path: Path
+) -> None:
+    with Producer(ADDRESS, broker=broker) as producer:
+        producer.send_array(1, image_of(1))
+        producer.send_array(2, image_of(2)[:10])
+        producer.send_array(3, image_of(3))
+        producer.finish(3)
+    assert run_handler(WriteHandler(tmp_path, min_free_bytes=0), str(ADDRESS), broker=broker) == 1
+    with h5py.File(tmp_path / NAME) as file:
+        assert file["entry/beamstream/missing"][()].tolist() == [[2, 2]]
+        assert np.array_equal(file["entry/data/data"][2], image_of(3))
+
+
+def test_a_file_that_another_process_writes_is_refused(broker: str, run: Run, tmp_path: Path) -> None:
+    with Producer(ADDRESS, broker=broker) as producer:
+        run()
+        producer.send_array(1, image_of(1))
+        wait_until(lambda: acknowledged_up_to(broker, 1), "an acknowledged frame")
+        with pytest.raises(OutputError, match="lock"):
+            WriteHandler(tmp_path).open(StreamStart(address=ADDRESS, metadata={}, n_expected=None, broker=broker))
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def validate(path: Path) -> tuple[int, str]:
+    """Return how many errors nxvalidate finds; its exit status is 0 whatever it finds."""
+    script = "from nexusformat.scripts.nxvalidate import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "-a", "NXmx", "-e", str(path)], capture_output=True, text=True, check=True
+    )
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    found = re.search(r"Total number of errors: (\d+)", text)
+    assert found, text
+    return int(found.group(1)), text
+
+
+EIGER = {
+    "entry": {
+        "@NX_class": "NXentry",
+        "definition": "NXmx",
+        "start_time": "2026-11-21T07:00:00+00:00",
+        "sample": {
+            "@NX_class": "NXsample",
+            "transformations": {"@NX_class": "NXtransformations", "omega": 1.0, "omega@units": "degree"},
+        },
+        "instrument": {
+            "@NX_class": "NXinstrument",
+            "beam": {"@NX_class": "NXbeam", "incident_wavelength": 0.97, "incident_wavelength@units": "angstrom"},
+            "detector": {
+                "@NX_class": "NXdetector",
+                "description": "EIGER2",
+                "sensor_material": "Si",
+                "sensor_thickness": 4.5e-4,
+                "sensor_thickness@units": "m",
+                "x_pixel_size": 75e-6,
+                "x_pixel_size@units": "m",
+                "y_pixel_size": 75e-6,
+                "y_pixel_size@units": "m",
+                "beam_center_x": 20.5,
+                "beam_center_y": 31.0,
+                "distance": 0.2,
+                "distance@units": "m",
+                "pixel_mask": np.zeros(SHAPE, dtype="u4"),
+                "pixel_mask_applied": True,
+                "frame_time": 0.01,
+                "frame_time@units": "s",
+            },
+        },
+    },
+    "simplon": {"series_id": 42},
+}
+
+
+def write_two_frames(broker: str, directory: Path, metadata: dict[str, Any]) -> Path:
+    with Producer(ADDRESS, broker=broker, metadata=metadata, n_expected=2) as producer:
+        for message_id in (1, 2):
+            producer.send_array(message_id, image_of(message_id), metadata={"start_ns": message_id})
+        producer.finish(2)
+    assert run_handler(WriteHandler(directory, min_free_bytes=0), str(ADDRESS), broker=broker) == 0
+    return directory / NAME
+
+
+@pytest.mark.parametrize("metadata", [{}, EIGER], ids=["nothing said", "an Eiger's header"])
+def test_the_nexus_validator_finds_no_error(broker: str, tmp_path: Path, metadata: dict[str, Any]) -> None:
+    n_errors, text = validate(write_two_frames(broker, tmp_path, metadata))
+    assert n_errors == 0, text
+
+
+def test_the_validator_does_find_what_is_missing(broker: str, tmp_path: Path) -> None:
+    path = write_two_frames(broker, tmp_path, EIGER)
+    with h5py.File(path, "r+") as file:
+        del file["entry/instrument/detector/sensor_material"]
+    assert validate(path)[0] == 1
+
+
+def test_geometry_places_the_beam_where_the_header_says(broker: str, tmp_path: Path) -> None:
+    with h5py.File(write_two_frames(broker, tmp_path, EIGER)) as file:
+        detector = file["entry/instrument/detector"]
+        offset = detector["module/module_offset"]
+        assert offset[()] * offset.attrs["vector"] == pytest.approx([20.5 * 75e-6, 31 * 75e-6, 0])
+        assert detector["module/fast_pixel_direction"].attrs["depends_on"] == offset.name
+        translation = file[offset.attrs["depends_on"]]
+        assert (translation[()], translation.attrs["vector"].tolist()) == (0.2, [0, 0, 1])
+        assert detector["data"].id == file["entry/data/data"].id

@@ -1,0 +1,48 @@
+"""Binning against a reference in plain NumPy, over dtypes, odd shapes, masks and saturated pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from beamstream_consumers.kernels.sum_blocks import flag_value, sum_blocks
+
+
+def reference(image: npt.NDArray[Any], factor: int, mask: npt.NDArray[np.bool_] | None, flag: int | None) -> Any:
+    """Sum blocks the slow way, in Python's own numbers."""
+    good = np.ones(image.shape, dtype=bool) if mask is None else ~mask
+    if flag is not None:
+        good &= image != flag
+    rows = range(0, image.shape[0], factor)
+    columns = range(0, image.shape[1], factor)
+    block = [[(slice(i, i + factor), slice(j, j + factor)) for j in columns] for i in rows]
+    return [[sum(image[b][good[b]].tolist()) for b in row] for row in block]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None]:
+    dtype = np.dtype(draw(st.sampled_from(["u1", "u2", "u4", "i4", ">u2", "f4"])))
+    shape = draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
+    if dtype.kind == "f":  # whole numbers, so that the reference's order of summation does not matter
+        elements: st.SearchStrategy[Any] = st.integers(0, 2**20).map(float)
+    else:
+        limits = np.iinfo(dtype)
+        elements = st.one_of(st.integers(0, 9), st.integers(int(limits.min), int(limits.max)), st.just(int(limits.max)))
+    image = draw(hnp.arrays(dtype, shape, elements=elements))
+    mask = draw(st.none() | hnp.arrays(np.bool_, shape) | st.just(np.ones(shape, dtype=bool)))
+    flag = draw(st.sampled_from([None, flag_value(dtype)]))
+    return image, draw(st.integers(1, 9)), mask, flag
+
+
+@settings(deadline=None)  # the first example of a dtype compiles its kernel
+@given(cases())
+def test_sums_agree_with_the_reference(
+    case: tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None],
+) -> None:
+    image, factor, mask, flag = case
+    assert sum_blocks(image, factor, mask, masked_value=flag).tolist() == reference(image, factor, mask, flag)
