@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
 from .errors import BufferFullError, ServerUnavailableError
+from .stop import StopFlag
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,7 @@ class RetryCounts:
         )
 
 
-def with_retries(
-    attempt: Callable[[int], T], *, timeout_s: float | None, stop: threading.Event, counts: RetryCounts
-) -> T:
+def with_retries(attempt: Callable[[int], T], *, timeout_s: float | None, stop: StopFlag, counts: RetryCounts) -> T:
     """Call `attempt` until it succeeds.
 
     Parameters
@@ -50,7 +48,7 @@ def with_retries(
         Is given the number of attempts before this one.
     timeout_s : float or None
         How long the server may be lost or full [s]; None: for ever.
-    stop : threading.Event
+    stop : StopFlag
         Ends the retrying; the last error is raised then.
     counts : RetryCounts
         Where every retry is counted.

@@ -13,7 +13,8 @@ import typer
 from beamstream.cli.options import Json
 from beamstream.cli.streams import print_receipt
 from beamstream.receipt import Receipt
-from beamstream.service.shell import INTERRUPTED, Shell, service_shell
+from beamstream.service.shell import Shell, service_shell
+from beamstream.stop import INTERRUPTED
 from beamstream_broker.errors import RunDirectoryError
 
 from .session import DemoSession

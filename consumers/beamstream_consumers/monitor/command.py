@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
 
 import typer
 from rich.console import Console
@@ -16,7 +13,7 @@ from rich.live import Live
 from beamstream.address import Address, SourceAddress, parse_where, split_url
 from beamstream.cli.options import Broker, Follow, Group, Json, Where
 from beamstream.protocol.client import Server, broker_url
-from beamstream.service.shell import INTERRUPTED
+from beamstream.stop import stop_on_signals
 
 from .rendering import as_line, as_object, as_table
 from .view import View
@@ -54,7 +51,7 @@ def monitor(
     broker = broker_url(url or broker)
     with (
         contextlib.closing(Server(broker)) as server,
-        _stopping() as (stop, interrupted),
+        stop_on_signals() as stop,
         _display(as_json=as_json) as (show, every_s),
     ):
         server.check()
@@ -70,7 +67,7 @@ def monitor(
                 superseded=superseded,
                 show_every_s=every_s,
             )
-    raise typer.Exit(INTERRUPTED if interrupted.is_set() else 0)
+    raise typer.Exit(stop.exit_status)
 
 
 def _superseded(server: Server, address: Address, at: Address | SourceAddress) -> Callable[[], bool]:
@@ -91,21 +88,3 @@ def _display(*, as_json: bool) -> Iterator[tuple[Callable[[View], None], float]]
     else:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda view: live.update(as_table(view), refresh=True), SHOW_EVERY_S
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Give two events: a signal asked to stop; it was SIGINT."""
-    stop, interrupted = threading.Event(), threading.Event()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            interrupted.set()
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop, interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

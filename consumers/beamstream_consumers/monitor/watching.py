@@ -6,7 +6,6 @@ for it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from beamstream.errors import (
     UsageError,
 )
 from beamstream.protocol.client import Server
+from beamstream.stop import StopFlag
 from beamstream.streams import list_streams
 from beamstream_consumers.detector_metadata import pixel_mask
 from beamstream_consumers.kernels.statistics import image_statistics
@@ -43,7 +43,7 @@ def watch(
     broker: str | None,
     group: str,
     show: Show,
-    stop: threading.Event,
+    stop: StopFlag,
     *,
     follow: bool = False,
     superseded: Callable[[], bool] = lambda: False,
@@ -61,7 +61,7 @@ def watch(
         Which group's newest frames; each is given once per group.
     show : callable
         Shows one view.
-    stop : threading.Event
+    stop : StopFlag
         Ends the loop.
     follow : bool
         Wait for a stream that is not there yet.
@@ -97,7 +97,7 @@ def watch(
 
 
 def newest_streams(
-    where: Address | SourceAddress, server: Server, stop: threading.Event, *, follow: bool
+    where: Address | SourceAddress, server: Server, stop: StopFlag, *, follow: bool
 ) -> Iterator[Address]:
     """Yield the stream that is to be watched: the one named, or the newest of a data source, then each newer one.
 
@@ -147,7 +147,7 @@ def _connect(
     address: Address,
     broker: str | None,
     show: Show,
-    stop: threading.Event,
+    stop: StopFlag,
     *,
     follow: bool,
 ) -> Consumer | None:

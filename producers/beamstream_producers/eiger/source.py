@@ -6,12 +6,12 @@ One bad message costs itself: it is counted by reason, named in the log now and 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from beamstream.service import Event, StreamClosed
+from beamstream.stop import StopFlag
 from beamstream_producers.formats.simplon import SimplonError, Start, decode
 
 from .complaints import Complaints
@@ -75,7 +75,7 @@ class EigerSource:
         self._quiet_s = quiet_s
         self._quiet_since_s: float | None = time.monotonic()
 
-    def events(self, stop: threading.Event) -> Iterator[Event | None]:
+    def events(self, stop: StopFlag) -> Iterator[Event | None]:
         """Yield the events of the streams that series become, until `stop` is set or enough series are in.
 
         What waits in the socket when `stop` is set is still taken, up to what the socket holds at most.

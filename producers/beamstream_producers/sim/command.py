@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Callable
-from types import FrameType
 
 import typer
 
 from beamstream.cli.options import Json
+from beamstream.stop import Stop, stop_on_signals
 
 from . import flags
 from .eiger import SimulatedEiger
 from .options import BUFFER_IMAGES, SimulatedEigerOptions
-
-INTERRUPTED = 130
-"""Exit status after SIGINT: 128 + its number, as shells count."""
 
 LOOK_S = 0.2
 """How often waiting looks whether it was interrupted [s]."""
@@ -108,26 +103,17 @@ def _stream_ports(version: flags.Version, port: int | None) -> dict[flags.Versio
 
 def _run(options: SimulatedEigerOptions, *, n_series: int | None, as_json: bool) -> int:
     """Run a detector until its series are taken or it is interrupted; return the exit status."""
-    stop = threading.Event()
-    received: list[int] = []
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    with SimulatedEiger(options) as detector:
+    with stop_on_signals() as stop, SimulatedEiger(options) as detector:
         _announce(detector, as_json=as_json)
         if n_series is None:
             stop.wait()
             _report(detector, as_json=as_json)
         else:
             _take_series(detector, n_series, stop, as_json=as_json)
-    return INTERRUPTED if signal.SIGINT in received else 0
+    return stop.exit_status
 
 
-def _take_series(detector: SimulatedEiger, n_series: int, stop: threading.Event, *, as_json: bool) -> None:
+def _take_series(detector: SimulatedEiger, n_series: int, stop: Stop, *, as_json: bool) -> None:
     """Arm and trigger, series by series, as soon as a receiver is there."""
     for _ in range(n_series):
         if not _wait(detector.wait_for_receiver, stop):
@@ -141,7 +127,7 @@ def _take_series(detector: SimulatedEiger, n_series: int, stop: threading.Event,
         _report(detector, as_json=as_json)
 
 
-def _wait(look: Callable[[float], bool], stop: threading.Event) -> bool:
+def _wait(look: Callable[[float], bool], stop: Stop) -> bool:
     """Look, a while at a time, until it is so or until told to stop; tell which."""
     while not stop.is_set():
         if look(LOOK_S):

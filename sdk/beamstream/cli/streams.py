@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -17,6 +15,7 @@ from beamstream.protocol import StreamKeys, decode_metadata
 from beamstream.protocol.client import Server
 from beamstream.receipt import Receipt, make_receipt
 from beamstream.state import StreamState
+from beamstream.stop import stop_on_signals
 from beamstream.streams import delete_stream, list_sources, list_streams, stream_state
 
 from .options import Broker, Json, StreamAddress, StreamOrPath, Verify
@@ -120,9 +119,7 @@ def tail(
     """
     server, address = locate(where, broker)
     first = max(1, stream_state(server, address).next_id - number)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with Consumer(address, broker=server.url, start=first) as consumer:
+    with stop_on_signals() as stop, Consumer(address, broker=server.url, start=first) as consumer:
         while not stop.is_set():
             try:
                 frame = consumer.next(1.0 if follow else 0.3)
@@ -145,6 +142,7 @@ def tail(
                 "metadata": plain_tree(header.metadata),
             }
             typer.echo(json.dumps(fields) if as_json else "  ".join(f"{value}" for value in fields.values()))
+    raise typer.Exit(stop.exit_status)
 
 
 def receipt(where: StreamOrPath, verify: Verify = False, broker: Broker = None, as_json: Json = False) -> None:

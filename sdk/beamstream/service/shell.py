@@ -10,18 +10,15 @@ import contextlib
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 from beamstream.metrics import Snapshot, serve_metrics
+from beamstream.stop import Stop, handling_signals
 
 from .progress import LOG_EVERY_S, Progress
 
 log = logging.getLogger(__name__)
-
-INTERRUPTED = 130
-"""Exit status after SIGINT: 128 + its number, as shells count."""
 
 STOPPING = b"\nstopping: what is here is handed on; a second Ctrl-C ends at once\n"
 """What whoever pressed Ctrl-C is told."""
@@ -32,32 +29,28 @@ class Shell:
 
     Attributes
     ----------
-    stop : threading.Event
+    stop : Stop
         Set when the service should drain and end.
     progress : Progress
         Shows what goes on; the loop calls its `tick`.
     """
 
     def __init__(self, name: str, snapshot: Callable[[], Snapshot], log_every_s: float) -> None:
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.progress = Progress(name, snapshot, log_every_s)
-        self._interrupted = False
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Ask for a drain; the second SIGINT does not wait for it."""
-        if self.stop.is_set() and number == signal.SIGINT and self._interrupted:
-            raise KeyboardInterrupt
         if number == signal.SIGINT:
-            self._interrupted = True
+            if self.stop.interrupted:
+                raise KeyboardInterrupt
             # Neither logging nor print may be entered here: the signal may have come while either was at work.
             os.write(2, STOPPING)
-        self.stop.set()
+        self.stop.on_signal(number)
 
     def exit_status(self, *, failed: bool) -> int:
         """Return the process's exit status."""
-        if failed:
-            return 1
-        return INTERRUPTED if self._interrupted else 0
+        return 1 if failed else self.stop.exit_status
 
 
 @contextlib.contextmanager
@@ -88,9 +81,7 @@ def service_shell(
     """
     shell = Shell(name, snapshot, log_every_s)
     with contextlib.ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                stack.callback(signal.signal, number, signal.signal(number, shell.on_signal))
+        stack.enter_context(handling_signals(shell))
         if metrics_port is not None:
             stack.callback(serve_metrics(metrics_port, name, snapshot))
         stack.enter_context(shell.progress)

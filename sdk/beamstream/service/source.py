@@ -6,12 +6,12 @@ detector. A new source is one file that yields these three events.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from beamstream.frame import Payload
+from beamstream.stop import StopFlag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Source(Protocol):
     name: str
     """What it is called in logs and metrics, e.g. ``eiger``."""
 
-    def events(self, stop: threading.Event) -> Iterator[Event | None]:
+    def events(self, stop: StopFlag) -> Iterator[Event | None]:
         """Yield events until the source is exhausted or `stop` is set.
 
         None means «nothing for now» and has to come at least every 200 ms while nothing arrives, so that the loop stays
