@@ -9,7 +9,7 @@ import pytest
 
 from beamstream import Address, Consumer, Producer
 from beamstream.cli.root import run
-from beamstream.errors import GroupNotFoundError, MembersAliveError
+from beamstream.errors import GroupNotFoundError, MembersAliveError, StreamNotFoundError
 from beamstream.groups import (
     PARKED,
     change_group,
@@ -24,6 +24,7 @@ from beamstream.groups import (
 from beamstream.groups.listing import server_time_s
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.streams import delete_stream
 
 ADDRESS = Address("bt", "det", "run")
 KEYS = StreamKeys(ADDRESS)
@@ -183,6 +184,18 @@ def test_a_deleted_group_leaves_no_keys_and_its_members_are_told(finished: str) 
         with pytest.raises(GroupNotFoundError, match="no group g"):
             list(consumer)
     assert ids(finished) == list(range(1, N_MESSAGES + 1)), "made anew from the start"
+
+
+def test_another_stream_of_the_same_name_is_not_the_one_that_was_joined(broker: str) -> None:
+    with Producer("bt/det/run", broker=broker) as producer:
+        producer.send(1, b"a")
+    with Consumer("bt/det/run", broker=broker, group="g") as consumer:
+        assert consumer.next(10).message_id == 1
+        delete_stream(Server(broker), Address("bt", "det", "run"))
+        with Producer("bt/det/run", broker=broker) as producer:
+            producer.send(1, b"b")
+        with pytest.raises(StreamNotFoundError):
+            consumer.next(10)
 
 
 def test_deleting_a_stream_takes_all_keys_of_its_groups_along(

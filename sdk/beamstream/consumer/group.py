@@ -74,6 +74,7 @@ class GroupMember:
         self._held: dict[str, int] = {}
         self._handed_out: set[str] = set()
         self._claimed: dict[str, int] = {}
+        self._stream: bytes | None = None
 
     def _script(self, name: str, *arguments: Argument) -> Any:
         keys = [*self._keys.delivery(self.group), self._keys.state]
@@ -86,13 +87,18 @@ class GroupMember:
 
     @contextlib.contextmanager
     def _where_it_is(self) -> Iterator[None]:
-        """Say what a refused command means where the stream, or only the group, is gone."""
+        """Say what a refused command means where the stream, or only the group, is gone.
+
+        A stream of the same name that was made after the one that was joined is another one: a server that was started
+        anew may have it before the member looks.
+        """
         try:
             yield
         except ServerRefusedError as error:
             if not any(word in error.reason for word in GONE):
                 raise
-            if self._server.call("EXISTS", self._keys.state):
+            there = self._server.call("HGET", self._keys.state, "created_ns")
+            if there is not None and self._stream in (None, there):
                 raise GroupNotFoundError(str(self._keys.address), self.group) from error
             raise StreamNotFoundError(str(self._keys.address)) from error
 
@@ -107,6 +113,7 @@ class GroupMember:
             redelivery.delays_text,
             int(STALE_MEMBER_S * 1000),
         )
+        self._stream = self._call("HGET", self._keys.state, "created_ns")
         return bool(made)
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
