@@ -294,3 +294,16 @@ class ProducerClosedError(SendError):
 
     def __init__(self, address: str) -> None:
         super().__init__(address, "the producer is closed")
+
+
+class NotKeptError(StreamError):
+    """A stream is to keep all, or keeps something else than a producer relies on."""
+
+
+class NotOnDiskError(SendError):
+    """A message of a stream that keeps all is in the stream, and not known to be on disk."""
+
+    def __init__(self, address: str, message_id: int, waited_s: float, why: str) -> None:
+        self.message_id = message_id
+        self.why = why
+        super().__init__(address, f"message {message_id} was not on disk after {waited_s:.1f} s: {why}")

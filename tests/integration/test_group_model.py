@@ -57,7 +57,7 @@ class Group(RuleBasedStateMachine):
     def open(self) -> None:
         self.address = Address("bt", "model", uuid.uuid4().hex)
         self.keys = StreamKeys(self.address)
-        self.server.script("open", [self.keys.state], [1, 0, "", ""])
+        self.server.script("open", [self.keys.state], [1, 0, "", "", ""])
         self.n_published = 0
         self.position = 0
         self.pending: dict[int, Pending] = {}

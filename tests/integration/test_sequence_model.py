@@ -95,7 +95,7 @@ class Sequence(RuleBasedStateMachine):
         self.model = Model()
         self.address = Address("bt", "model", uuid.uuid4().hex)
         self.keys = StreamKeys(self.address)
-        self.server.script("open", [self.keys.state], [1, FOR_EVER_MS, "", ""])
+        self.server.script("open", [self.keys.state], [1, FOR_EVER_MS, "", "", ""])
 
     @rule(messages=MESSAGES, again=st.booleans())
     def publish(self, messages: list[tuple[int, bytes]], again: bool) -> None:
@@ -109,8 +109,13 @@ class Sequence(RuleBasedStateMachine):
             self.model.seal()
         # The script writes the end after the whole batch; the model's index is compared behind it.
         answer = self.server.script("publish", self.keys.sequence, arguments)
-        assert [Status(number) for number in answer[3:]] == expected
-        assert answer[:3] == [self.model.next, len(self.model.held), int(self.model.sealed)]
+        assert [Status(number) for number in answer[4:]] == expected
+        assert answer[:4] == [
+            self.model.next,
+            len(self.model.held),
+            int(self.model.sealed),
+            len(self.model.present),
+        ]
 
     @precondition(lambda self: self.model.held or self.model.last is not None)
     @rule()
@@ -165,14 +170,14 @@ def test_the_scripts_do_what_the_model_does(broker: str) -> None:
 
 def test_many_gaps_cost_no_more_patience_than_one(broker: str) -> None:
     server, keys = Server(broker), StreamKeys(Address("bt", "det", "run"))
-    server.script("open", [keys.state], [1, 50, "", ""])
+    server.script("open", [keys.state], [1, 50, "", "", ""])
     arguments: list[Any] = [0]
     for message_id in range(2, 42, 2):
         arguments += (message_id, encode_header(Header(payload_bytes=1, checksum=0, timestamp_ns=0)), b"x")
     n_held = server.script("publish", keys.sequence, arguments)[1]
     assert n_held == 20
     while n_held == 20:
-        _, n_held, _ = server.script("publish", keys.sequence, [0])
+        _, n_held, *_ = server.script("publish", keys.sequence, [0])
     assert n_held == 0, "all twenty came at the same time and have waited equally long"
 
 
@@ -180,7 +185,7 @@ def test_a_stream_made_by_another_session_is_told_from_ones_own(broker: str) -> 
     server, keys = Server(broker), StreamKeys(Address("bt", "det", "run"))
 
     def made(session: str) -> bool:
-        return bool(server.script("open", [keys.state], [1, 1000, "", session]))
+        return bool(server.script("open", [keys.state], [1, 1000, "", session, ""])[0])
 
     assert made("one")
     assert made("one"), "a repeated attempt of the same session"
@@ -191,7 +196,7 @@ def test_a_stream_made_by_another_session_is_told_from_ones_own(broker: str) -> 
 @pytest.mark.parametrize("last_id", [0, 5])
 def test_finishing_twice_changes_nothing(broker: str, last_id: int) -> None:
     server, keys = Server(broker), StreamKeys(Address("bt", "det", "run"))
-    server.script("open", [keys.state], [1, 0, "", ""])
+    server.script("open", [keys.state], [1, 0, "", "", ""])
     first = server.script("finish", keys.sequence, [last_id, "complete", ""])
     assert server.script("finish", keys.sequence, [99, "aborted", "other"]) == first == [last_id, 1]
     state = read_state(server, keys)

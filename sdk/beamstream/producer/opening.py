@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from beamstream.address import Address
-from beamstream.errors import BeamstreamError, ServerRefusedError, StreamExistsError, StreamNotFoundError
+from beamstream.errors import BeamstreamError, NotKeptError, ServerRefusedError, StreamExistsError, StreamNotFoundError
+from beamstream.keep import DEFAULT_KEEP, Keep, check_keep
+from beamstream.presence import read_presence, why_nobody_keeps
 from beamstream.protocol import StreamKeys, encode_metadata
 from beamstream.protocol.client import Server
 from beamstream.protocol.keys import SOURCES, streams_of
+from beamstream.put_back import put_back
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,13 @@ class Opening:
         Whose stream it is; see `Producer`.
     remake : bool
         Whether it is made again on a server that was started anew without it.
+    keep : str or None
+        What is kept of it; None: as whoever made it said.
+
+    Attributes
+    ----------
+    keep : str
+        What is kept of it, once it is open.
     """
 
     def __init__(
@@ -50,6 +60,7 @@ class Opening:
         n_expected: int | None,
         session: str | None,
         remake: bool,
+        keep: Keep | None = None,
     ) -> None:
         self._server = server
         self._address = address
@@ -58,8 +69,11 @@ class Opening:
         self._n_expected = n_expected
         self._session = session
         self._remake = remake
+        self._wanted_keep = keep
+        self.keep: Keep = keep or DEFAULT_KEEP
         self._metadata: bytes | None = None
         self._run_id = ""
+        self._expects_broker = False
 
     def open(self) -> None:
         """Make the stream.
@@ -68,18 +82,37 @@ class Opening:
         ------
         StreamExistsError
             If another session has made it.
+        NotKeptError
+            If all is to be kept and nobody does, or the stream keeps something else than is asked for.
         ServerUnavailableError, ServerRefusedError
             If the broker cannot be used.
         """
         self._server.check()
         self._run_id = self._server.run_id()
+        self._expects_broker = read_presence(self._server) is not None
         created_ns = time.time_ns()
         expected = "" if self._n_expected is None else self._n_expected
-        made = self._server.script(
-            "open", [self._keys.state], [created_ns, int(self._patience_s * 1000), expected, self._session or ""]
+        if self._wanted_keep == "all" and (why := why_nobody_keeps(self._server)):
+            raise NotKeptError(str(self._address), f"all of it is to be kept, but {why}")
+        made, keep = self._server.script(
+            "open",
+            [self._keys.state],
+            [
+                created_ns,
+                int(self._patience_s * 1000),
+                expected,
+                self._session or "",
+                self._wanted_keep or "",
+            ],
         )
         if self._session and not made:
             raise StreamExistsError(str(self._address))
+        self.keep = check_keep(keep.decode())
+        if self._wanted_keep not in (None, self.keep):
+            raise NotKeptError(
+                str(self._address),
+                f"the stream keeps {self.keep!r}, as its first producer said, and not {self._wanted_keep!r}",
+            )
         source = self._address.source_address
         for answer in self._server.pipeline(
             [
@@ -93,7 +126,8 @@ class Opening:
     def set_metadata(self, tree: Mapping[str, Any]) -> None:
         """Keep the stream's metadata; see `Producer.set_metadata`."""
         packed = encode_metadata(tree)
-        self._metadata = packed if self._remake else None  # a mask may have many MB; only who needs it keeps it
+        # A mask may have many MB; only who may need it again keeps it.
+        self._metadata = packed if self._remake or self.keep == "all" else None
         self._server.call("SET", self._keys.meta, packed)
 
     @contextmanager
@@ -107,9 +141,19 @@ class Opening:
             raise
 
     def reopen(self) -> bool:
-        """Make a stream again that the server lost by being started anew; False where that is not wanted or so."""
+        """Have a stream again that the server lost by being started anew; False where that is not wanted or so.
+
+        What of it is on disk is put back by the broker. Of a stream that keeps all, nothing that is not there was ever
+        reported as sent, so that it may be made again where nothing is.
+        """
         try:
-            if not self._remake or self._server.run_id() == self._run_id:
+            run_id = self._server.run_id()
+            if run_id == self._run_id:
+                return False
+            if put_back(self._server, self._address, expect_broker=self._expects_broker):
+                self._run_id = run_id
+                return True
+            if not (self._remake or self.keep == "all"):
                 return False
             self.open()
             if self._metadata is not None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import xxhash
 
@@ -20,6 +20,7 @@ from beamstream.address import Address, locate_stream
 from beamstream.errors import (
     BeamstreamError,
     MessageTooLargeError,
+    NotOnDiskError,
     ProducerClosedError,
     QueueFullError,
     SendError,
@@ -27,11 +28,15 @@ from beamstream.errors import (
     UsageError,
 )
 from beamstream.frame import Header, Payload
+from beamstream.keep import Keep, check_keep
 from beamstream.payloads import INLINE_BYTES, MemoryTier
+from beamstream.presence import why_nothing_is_kept
 from beamstream.protocol import StreamKeys, encode_header
 from beamstream.protocol.client import Server
+from beamstream.protocol.packing import Argument
 from beamstream.retry import with_retries
 
+from .on_disk import read_safe
 from .opening import Opening
 from .queue import Outgoing, SendQueue
 from .sender import ProducerCounts, Sender
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Sent = str
 """What a future tells: ``sent``, ``late`` (its gap had been passed over) or ``duplicate`` (it was already there)."""
@@ -88,6 +95,9 @@ class Producer:
         Somebody's unique name; a stream that another session has made is refused then, in place of being continued.
     remake : bool
         Make the stream again on a server that was started anew without it, and go on; otherwise messages fail.
+    keep : "memory", "overflow" or "all", optional
+        What is kept of the stream, see `beamstream.keep`; the first producer decides, ``overflow`` where it says
+        nothing. With ``all`` a message counts as sent when it is on disk; until then the producer holds it.
     on_failure : callable, optional
         Called with (message id, error) for each message that failed, from the sending thread.
 
@@ -97,6 +107,8 @@ class Producer:
         If `where` or `broker` cannot be meant.
     StreamExistsError
         If another session has made the stream.
+    NotKeptError
+        If all is to be kept and no broker writes to disk, or the stream keeps something else.
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used.
 
@@ -122,6 +134,7 @@ class Producer:
         inline_bytes: int = INLINE_BYTES,
         session: str | None = None,
         remake: bool = False,
+        keep: Keep | None = None,
         on_failure: Callable[[int, BeamstreamError], None] | None = None,
     ) -> None:
         self.address, url = locate_stream(where, broker)
@@ -137,6 +150,7 @@ class Producer:
             n_expected=n_expected,
             session=session,
             remake=remake,
+            keep=None if keep is None else check_keep(keep),
         )
         self._opening.open()
         if metadata is not None:
@@ -204,7 +218,8 @@ class Producer:
         Returns
         -------
         Future of str
-            Done when the message is in the stream (``sent``, ``late`` or ``duplicate``), or with the error that kept
+            Done when the message is in the stream (``sent``, ``late`` or ``duplicate``), on disk where the stream keeps
+            all, or with the error that kept
             it out.
 
         Raises
@@ -310,29 +325,45 @@ class Producer:
             If the server stayed lost; calling again is safe.
         StreamNotFoundError
             If the stream was deleted.
+        NotOnDiskError
+            If the stream keeps all, and its end did not get to disk in time; calling again is safe.
         """
         timeout_s = self._retry_timeout_s if retry_timeout_s is None else retry_timeout_s
         self.flush()
         last = self._highest_id if last_id is None else last_id
+        arguments: list[Argument] = [last, reason, next_stream or ""]
+        sealed_at: float | None = None
         while True:
             try:
-                end, sealed = self._retrying("finish", [last, reason, next_stream or ""], timeout_s)
+                end, sealed, safe = self._retrying(lambda: self._finish_once(arguments), timeout_s)
+                if safe:
+                    return end
             except StreamNotFoundError:
                 if not self._opening.reopen():
                     raise
-                continue
-            if sealed:
-                return int(end)
+                sealed = False
+            sealed_at = (sealed_at or time.monotonic()) if sealed else None
+            if sealed_at is not None:
+                self._check_patience_with_disk(end, time.monotonic() - sealed_at, timeout_s)
             time.sleep(FINISH_POLL_S)
 
-    def _retrying(self, script: str, arguments: list[Any], timeout_s: float | None) -> Any:
+    def _finish_once(self, arguments: list[Argument]) -> tuple[int, bool, bool]:
+        """Ask for the end; returns the last id, whether the end is written, and whether it is where it has to be."""
         with self._opening.missing_stream():
-            return with_retries(
-                lambda _: self._server.script(script, self._keys.sequence, arguments),
-                timeout_s=timeout_s,
-                stop=self._sender.abandoned,
-                counts=self._sender.counts,
-            )
+            end, sealed = self._server.script("finish", self._keys.sequence, arguments)
+        safe = bool(sealed)
+        if sealed and self._opening.keep == "all":
+            safe = read_safe(self._server, self.address).position > end
+        return int(end), bool(sealed), safe
+
+    def _check_patience_with_disk(self, last_id: int, waited_s: float, timeout_s: float | None) -> None:
+        if self._sender.abandoned.is_set() or (timeout_s is not None and waited_s >= timeout_s):
+            raise NotOnDiskError(str(self.address), last_id, waited_s, why_nothing_is_kept(self._server))
+
+    def _retrying(self, call: Callable[[], T], timeout_s: float | None) -> T:
+        return with_retries(
+            lambda _: call(), timeout_s=timeout_s, stop=self._sender.abandoned, counts=self._sender.counts
+        )
 
     def abandon(self) -> None:
         """Stop waiting for a lost or full server: what cannot be sent at once fails and is counted. Any thread may."""

@@ -107,6 +107,14 @@ class SendQueue:
             self._room.notify_all()
             self._work.notify_all()
 
+    def forget(self) -> None:
+        """Let nobody wait for what is still unfinished: the one who sends has ended."""
+        with self._room:
+            self._closed = True
+            self._bytes = self._n_unfinished = 0
+            self._room.notify_all()
+            self._idle.notify_all()
+
     @property
     def closed(self) -> bool:
         """Whether nothing more is let in."""

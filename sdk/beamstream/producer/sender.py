@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from beamstream.address import Address
@@ -27,6 +27,7 @@ from beamstream.protocol.client import Server
 from beamstream.protocol.packing import Argument
 from beamstream.retry import RetryCounts, with_retries
 
+from .on_disk import OnDisk, Told
 from .opening import Opening
 from .queue import Outgoing, SendQueue
 
@@ -40,6 +41,10 @@ BATCH_BYTES = 16 << 20
 
 SETTLE_EVERY_S = 0.1
 """How often the server is asked to look at an open gap while nothing is sent [s]."""
+
+
+DISK_EVERY_S = 0.01
+"""How long the queue is waited at while something waits for the disk [s]."""
 
 
 class Status(enum.IntEnum):
@@ -76,6 +81,7 @@ class ProducerCounts(RetryCounts):
     n_duplicate: int = 0
     n_late: int = 0
     n_failed: int = 0
+    n_again: int = 0
 
 
 class Sender:
@@ -105,6 +111,7 @@ class Sender:
         self._opening = opening
         self.abandoned = threading.Event()
         self._gap_open = False
+        self._on_disk = OnDisk(server, address, retry_timeout_s) if opening.keep == "all" else None
         self._thread = threading.Thread(target=self._run, name=f"send {address}", daemon=True)
         self._thread.start()
 
@@ -123,35 +130,54 @@ class Sender:
             # Whatever ended this thread, nobody may wait for it for ever.
             self._queue.close()
             self._give_up()
+            self._queue.forget()
 
     def _give_up(self) -> None:
         while batch := self._queue.take(BATCH_MESSAGES, BATCH_BYTES, 0):
-            for message in batch:
-                self._fail(message, ProducerClosedError(str(self._address)))
-            self._queue.done(batch)
+            self._fail_all([(message, ProducerClosedError(str(self._address))) for message in batch])
+        if self._on_disk:
+            self._fail_all(self._on_disk.give_up(at_once=True))
 
     def _send_until_closed(self) -> None:
         while True:
-            batch = self._queue.take(BATCH_MESSAGES, BATCH_BYTES, SETTLE_EVERY_S)
+            batch = self._queue.take(BATCH_MESSAGES, BATCH_BYTES, DISK_EVERY_S if self._on_disk else SETTLE_EVERY_S)
             if batch:
                 self._send(batch)
-            elif self._queue.closed:
+            if self._on_disk:
+                self._look_at_disk(self._on_disk)
+            elif self._queue.closed and not batch:
                 return
-            elif self._gap_open:
+            if self._gap_open and not batch:
                 self._settle()
+
+    def _look_at_disk(self, on_disk: OnDisk) -> None:
+        """Tell the futures of what is safe, and publish again what a server that was started anew does not have."""
+        try:
+            safe, again = on_disk.look()
+        except StreamNotFoundError as error:
+            # What was in it is published again where the stream can be made again or put back, and fails otherwise.
+            safe, again = [], []
+            if not self._opening.reopen():
+                self._fail_all([(message, error) for message, _ in on_disk.take_all()])
+        except BeamstreamError as error:
+            log.debug("%s; looking again", error)
+            safe, again = [], []
+        self._succeed_all(safe)
+        self.counts.n_again += len(again)
+        for batch in _batches(again):
+            self._send(batch)
+        if on_disk:
+            self._fail_all(on_disk.give_up(at_once=self.abandoned.is_set()))
 
     def _send(self, batch: list[Outgoing]) -> None:
         try:
             answer = self._store_and_publish(batch)
         except BeamstreamError as error:
             log.error("%d message(s) of %s were not sent: %s", len(batch), self._address, error)
-            for message in batch:
-                self._fail(message, error)
+            self._fail_all([(message, error) for message in batch])
         else:
             self._gap_open = answer[1] > 0
-            self._tell(batch, [Status(number) for number in answer[3:]])
-        finally:
-            self._queue.done(batch)
+            self._tell(batch, [Status(number) for number in answer[4:]], n_received=answer[3])
 
     def _store_and_publish(self, batch: list[Outgoing]) -> list[int]:
         while True:
@@ -192,31 +218,45 @@ class Sender:
             log.warning("cannot settle the gap of %s: %s", self._address, error)
             self._gap_open = False
 
-    def _tell(self, batch: list[Outgoing], statuses: list[Status]) -> None:
+    def _tell(self, batch: list[Outgoing], statuses: list[Status], *, n_received: int) -> None:
         useless = []
+        sent: Told = []
+        failed: list[tuple[Outgoing, BeamstreamError]] = []
         for message, status in zip(batch, statuses, strict=True):
             if status in WITHOUT_USE and message.payload_bytes > self._inline_bytes:
                 useless.append((message.message_id, message.checksum))
             if status in SENT:
-                self._succeed(message, SENT[status])
+                sent.append((message, SENT[status]))
             elif status is Status.CONFLICT:
-                self._fail(message, IdConflictError(str(self._address), message.message_id))
+                failed.append((message, IdConflictError(str(self._address), message.message_id)))
             else:
-                self._fail(message, StreamSealedError(str(self._address), message.message_id, 0))
+                failed.append((message, StreamSealedError(str(self._address), message.message_id, 0)))
+        self._fail_all(failed)
+        if self._on_disk is not None and sent:
+            self._on_disk.add(sent, n_received)
+        else:
+            self._succeed_all(sent)
         if useless:
             try:
                 self._tier.delete(useless)
             except BeamstreamError as error:
                 log.warning("%d payload(s) of %s stay behind: %s", len(useless), self._address, error)
 
-    def _succeed(self, message: Outgoing, outcome: str) -> None:
-        if outcome == "duplicate":
-            self.counts.n_duplicate += 1
-        else:
-            self.counts.n_sent += 1
-            self.counts.n_bytes += message.payload_bytes
-            self.counts.n_late += outcome == "late"
-        message.future.set_result(outcome)
+    def _succeed_all(self, told: Told) -> None:
+        for message, outcome in told:
+            if outcome == "duplicate":
+                self.counts.n_duplicate += 1
+            else:
+                self.counts.n_sent += 1
+                self.counts.n_bytes += message.payload_bytes
+                self.counts.n_late += outcome == "late"
+            message.future.set_result(outcome)
+        self._queue.done([message for message, _ in told])
+
+    def _fail_all(self, failed: Sequence[tuple[Outgoing, BeamstreamError]]) -> None:
+        for message, error in failed:
+            self._fail(message, error)
+        self._queue.done([message for message, _ in failed])
 
     def _fail(self, message: Outgoing, error: BeamstreamError) -> None:
         self.counts.n_failed += 1
@@ -226,3 +266,17 @@ class Sender:
                 self._on_failure(message.message_id, error)
             except Exception:  # the user's code; the other messages go on
                 log.exception("on_failure raised for message %d of %s", message.message_id, self._address)
+
+
+def _batches(messages: list[Outgoing]) -> Iterator[list[Outgoing]]:
+    """Yield messages in batches as they come from the queue."""
+    batch: list[Outgoing] = []
+    n_bytes = 0
+    for message in messages:
+        n_bytes += message.payload_bytes
+        if batch and (len(batch) == BATCH_MESSAGES or n_bytes > BATCH_BYTES):
+            yield batch
+            batch, n_bytes = [], message.payload_bytes
+        batch.append(message)
+    if batch:
+        yield batch

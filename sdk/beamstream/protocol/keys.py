@@ -5,7 +5,9 @@ one hash slot; payload keys carry no tag, so that a cluster spreads them over it
 
 | key | type | holds | lives |
 | --- | --- | --- | --- |
+| `bs1:broker` | hash | host, process, folder and flaw of the broker process | some seconds after it |
 | `bs1:sources` | set | `beamtime/source` of every data source | until its last stream is deleted |
+| `bs1:wanted` | set | addresses of streams to be put back from their segments | until the broker has looked |
 | `bs1:{beamtime/source}:streams` | zset | stream names, scored by creation time [ms] | until deleted |
 | `bs1:{address}:index` | stream | one entry per message, gap and end; the groups | until deleted; never trimmed |
 | `bs1:{address}:state` | hash | where the sequence is, counts, how it ended | as the index |
@@ -25,8 +27,15 @@ from dataclasses import dataclass
 
 from beamstream.address import Address, SourceAddress
 
+BROKER = "bs1:broker"
+"""Hash that says which broker process looks after the server; gone some seconds after it."""
+
 SOURCES = "bs1:sources"
 """Set of all data sources."""
+
+
+WANTED = "bs1:wanted"
+"""Set of the addresses of streams that somebody wants put back from their segments."""
 
 
 def streams_of(source: SourceAddress) -> str:

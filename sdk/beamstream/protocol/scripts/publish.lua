@@ -4,7 +4,7 @@
 -- ARGV[1]  1 when the batch is sent again after a lost connection: its duplicates are counted as retried
 -- ARGV[2…] three per message: id, header, inline payload (its length is the header's, or there is none)
 --
--- Returns next, n_held, sealed, then one status per message:
+-- Returns next, n_held, sealed, n_received, then one status per message:
 --   0 appended, 1 held until a gap closes, 2 duplicate, 3 another payload is there under this id (the first one stays),
 --   4 appended late, 5 refused: beyond the last id of the finished stream, 6 duplicate whose payload has left memory
 
@@ -74,7 +74,7 @@ local function take(id, header, payload_bytes, payload)
   return APPENDED
 end
 
-local reply = {0, 0, 0}
+local reply = {0, 0, 0, 0}
 for i = 2, #ARGV, 3 do
   local id, header, payload = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
   local payload_bytes = payload_size(header)
@@ -87,5 +87,5 @@ for i = 2, #ARGV, 3 do
 end
 settle()
 save()
-reply[1], reply[2], reply[3] = s.next, s.n_held, s.sealed
+reply[1], reply[2], reply[3], reply[4] = s.next, s.n_held, s.sealed, s.n_received
 return reply

@@ -1,0 +1,80 @@
+"""What the broker process says of itself: that it is there, where it keeps things on disk, and what keeps it from it.
+
+It lies in one hash on the server that is gone some seconds after the process. Producers and commands read from it why
+they have to wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .protocol.client import Server
+from .protocol.keys import BROKER
+
+PRESENT_S = 5.0
+"""How long the broker is taken to be there after it last said so [s]; it says so every second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """A broker process.
+
+    Attributes
+    ----------
+    host : str
+        Where it runs.
+    pid : int
+        Its process id.
+    folder : str
+        Where it keeps segments; empty where it keeps none.
+    flaw : str
+        Why nothing goes to disk now; empty where nothing keeps it from it.
+    """
+
+    host: str
+    pid: int
+    folder: str
+    flaw: str
+
+
+def announce(server: Server, presence: Presence) -> None:
+    """Say that a broker is there; works while the server's memory is full, too."""
+    fields = ("host", presence.host, "pid", presence.pid, "folder", presence.folder, "flaw", presence.flaw)
+    server.script("note", [BROKER], ["set", *fields])
+    server.call("PEXPIRE", BROKER, int(PRESENT_S * 1000))
+
+
+def withdraw(server: Server) -> None:
+    """Say that the broker is gone."""
+    server.call("DEL", BROKER)
+
+
+def read_presence(server: Server) -> Presence | None:
+    """Return the broker that looks after a server; None where there is none."""
+    flat = server.call("HGETALL", BROKER)
+    if not flat:
+        return None
+    fields = {key.decode(): value.decode("utf-8", "replace") for key, value in zip(flat[::2], flat[1::2], strict=True)}
+    return Presence(
+        host=fields.get("host", ""),
+        pid=int(fields.get("pid", "0")),
+        folder=fields.get("folder", ""),
+        flaw=fields.get("flaw", ""),
+    )
+
+
+def why_nobody_keeps(server: Server) -> str:
+    """Return in words why there is no broker that writes to disk; empty where there is one."""
+    presence = read_presence(server)
+    if presence is None:
+        return f"no broker looks after {server.shown_url}; start 'stream broker run --spill DIR'"
+    if not presence.folder:
+        return f"the broker on {presence.host} keeps nothing on disk; start it with --spill DIR"
+    return ""
+
+
+def why_nothing_is_kept(server: Server) -> str:
+    """Return in words why nothing goes to disk now; empty where a broker is at it."""
+    why = why_nobody_keeps(server)
+    presence = None if why else read_presence(server)
+    return why if presence is None else presence.flaw
