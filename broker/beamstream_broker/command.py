@@ -40,7 +40,11 @@ def run(
     ] = None,
     spill: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for what memory has no room for; without one it is dropped, counted."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder for segments: what memory has no room for, and streams that keep all; "
+            "without one the former is dropped, counted.",
+        ),
     ] = None,
     broker: Broker = None,
     metrics_port: MetricsPort = None,
@@ -58,9 +62,10 @@ def run(
         host=host,
         socket_path=socket,
         password=None if password_file is None else read_password(password_file),
+        closed=True,
     )
     with embedded:
-        service = BrokerService(Server(embedded.url), embedded.check, spill)
+        service = BrokerService(Server(embedded.inner_url), spill, embedded)
         return service.run(lambda: _announce_embedded(embedded, as_json=as_json), metrics_port)
 
 
@@ -99,7 +104,7 @@ def _attach(broker: str, metrics_port: int | None, spill: Path | None, *, as_jso
         for flaw in flaws:
             typer.echo(f"warning: {server.shown_url}: {flaw}", err=True)
 
-    return BrokerService(server, lambda: None, spill).run(announce, metrics_port)
+    return BrokerService(server, spill).run(announce, metrics_port)
 
 
 def _announce_embedded(embedded: EmbeddedServer, *, as_json: bool) -> None:

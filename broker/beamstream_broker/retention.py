@@ -3,9 +3,9 @@
 With a folder to spill to, above `HIGH_WATER` of the server's memory the oldest payloads go to disk until `LOW_WATER` is
 reached, whoever has read them; nothing is dropped, and a disk that takes nothing keeps the producers waiting.
 
-Without one the oldest payloads go from memory: first those that every group has acknowledged, then those that only
-best-effort groups have not (counted as dropped). What a required group has not acknowledged never goes; the producer
-waits instead. Index entries stay in both cases.
+Without one, and of streams that keep only what memory has room for, the oldest payloads go from memory: first those
+that every group has acknowledged, then those that only best-effort groups have not (counted as dropped). What a
+required group has not acknowledged never goes; the producer waits instead. Index entries stay in both cases.
 
 "Oldest" means: the stream that was made first, and in it the first message. A stream whose keys hold something else
 than the protocol says is passed over, with a line in the log: one damaged stream must not fill the memory of all.
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beamstream.address import Address
-from beamstream.errors import CorruptDataError, ServerRefusedError
+from beamstream.errors import CorruptDataError, ServerRefusedError, StreamNotFoundError
 from beamstream.payloads import MemoryTier
 from beamstream.protocol import StreamKeys, decode_header
 from beamstream.protocol.client import Server
@@ -120,34 +120,27 @@ class Retention:
         if excess_bytes == 0:
             self._stuck = frozenset()
             return 0
-        if self.spilling is not None:
-            return self._spill(self.spilling, excess_bytes)
         streams = self._streams_in_memory()
         freed_bytes = 0
         for dropping in (False, True):
             for address, state, releasable in streams:
-                if freed_bytes >= excess_bytes:
+                wanted_bytes = excess_bytes - freed_bytes
+                if wanted_bytes <= 0:
                     return freed_bytes
                 with self._passing_over(address):
-                    wanted_bytes = excess_bytes - freed_bytes
-                    freed_bytes += self._release(address, state, releasable, wanted_bytes, dropping=dropping)
+                    if self.spilling is None or state.keep == "memory":
+                        freed_bytes += self._release(address, state, releasable, wanted_bytes, dropping=dropping)
+                    elif not dropping:
+                        freed_bytes += self._spill(self.spilling, address, state, wanted_bytes)
         if freed_bytes < excess_bytes:
-            self._tell_who_holds(streams)
+            self._tell_who_holds([one for one in streams if self.spilling is None or one[1].keep == "memory"])
         return freed_bytes
 
-    def _spill(self, spilling: Spilling, excess_bytes: int) -> int:
-        """Move payloads to disk until there is no excess; returns how much left memory [bytes]."""
-        freed_bytes = 0
-        for address, state, _ in self._streams_in_memory():
-            wanted_bytes = excess_bytes - freed_bytes
-            if wanted_bytes <= 0:
-                break
-            with self._passing_over(address):
-                on_disk = Releasable(
-                    read=spilling.spill(address, state.created_ns, wanted_bytes), unread=START, holding=()
-                )
-                freed_bytes += self._release(address, state, on_disk, wanted_bytes, dropping=False)
-        return freed_bytes
+    def _spill(self, spilling: Spilling, address: Address, state: StreamState, wanted_bytes: int) -> int:
+        """Move payloads of one stream to disk; returns how much left memory [bytes]."""
+        place = spilling.spill(address, state.created_ns, wanted_bytes)
+        on_disk = Releasable(read=place, unread=START, holding=())
+        return self._release(address, state, on_disk, wanted_bytes, dropping=False)
 
     def _streams_in_memory(self) -> list[tuple[Address, StreamState, Releasable]]:
         """Return the streams that have payloads in memory, oldest first."""
@@ -165,6 +158,8 @@ class Retention:
         """Pass over a stream that is not what it should be, and say so once."""
         try:
             yield
+        except StreamNotFoundError as error:
+            log.debug("%s", error)  # deleted just now
         except (CorruptDataError, ServerRefusedError) as error:
             if address not in self._damaged:
                 self._damaged.add(address)

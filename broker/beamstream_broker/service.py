@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +12,16 @@ from typing import Any
 
 from beamstream.errors import ServerRefusedError, ServerUnavailableError
 from beamstream.metrics import Snapshot
+from beamstream.presence import Presence, announce, withdraw
 from beamstream.protocol.client import Server
 from beamstream.protocol.keys import streams_of
 from beamstream.service.shell import service_shell
 from beamstream.streams import list_sources
 
+from .disk import DISK_EVERY_S, Disk
+from .embedded import EmbeddedServer
+from .errors import ServerDiedError
 from .retention import MemoryUse, Retention
-from .spilling import Spilling
 
 log = logging.getLogger(__name__)
 
@@ -30,37 +35,45 @@ COUNT_EVERY_S = 1.0
 """How often streams and clients are counted for progress and metrics [s]."""
 
 
+MAX_DEATHS, DIES_TOO_OFTEN_S = 5, 60.0
+"""A server of our own that dies more often than so many times in so many seconds is not started again."""
+
+
 class BrokerService:
-    """Retention and metrics of one server.
+    """Retention, the disk and metrics of one server.
 
     Parameters
     ----------
     server : Server
         The server.
-    check : callable
-        Called at every look; raises where the server is known to be gone for good.
     spill_root : Path, optional
         Folder for segments.
+    embedded : EmbeddedServer, optional
+        The server, where it is ours: with closed doors, which are opened when the streams on disk are back in it. If it
+        dies it is started again.
     """
 
-    def __init__(self, server: Server, check: Callable[[], None], spill_root: Path | None = None) -> None:
+    def __init__(self, server: Server, spill_root: Path | None = None, embedded: EmbeddedServer | None = None) -> None:
         self._server = server
-        self._check = check
-        self._spilling = None if spill_root is None else Spilling(server, spill_root)
-        self._retention = Retention(server, self._spilling)
+        self._embedded = embedded
+        self._disk = None if spill_root is None else Disk(server, spill_root)
+        self._retention = Retention(server, None if self._disk is None else self._disk.spilling)
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}
         self._n_bytes = 0
+        self._looked_at = -LOOK_EVERY_S
         self._counted_at = -COUNT_EVERY_S
         self._reachable = True
         self._n_lost = 0
+        self._n_restarts = 0
+        self._died_at: list[float] = []
 
-    def run(self, announce: Callable[[], None], metrics_port: int | None) -> int:
+    def run(self, ready: Callable[[], None], metrics_port: int | None) -> int:
         """Look after the server until SIGINT or SIGTERM; returns the exit status.
 
         Parameters
         ----------
-        announce : callable
+        ready : callable
             Called once when everything is ready, signals included.
         metrics_port : int or None
             Port for Prometheus, on loopback.
@@ -68,24 +81,47 @@ class BrokerService:
         Raises
         ------
         ServerDiedError
-            If an embedded server ends by itself.
+            If an embedded server ends by itself again and again.
         """
         with service_shell("broker", self.snapshot, metrics_port, log_every_s=LOG_EVERY_S) as shell:
-            announce()
-            while not shell.stop.wait(LOOK_EVERY_S):
-                self._check()
+            self._let_in()
+            ready()
+            while not shell.stop.wait(DISK_EVERY_S if self._disk is not None and self._disk.busy else LOOK_EVERY_S):
+                self._revive()
                 self.look()
                 shell.progress.tick()
+            self._leave()
             return shell.exit_status(failed=False)
 
-    def look(self) -> None:
-        """Look at the server once: make room if it is full, count now and then. A lost server is waited for."""
+    def _let_in(self) -> None:
+        """Put back what is on disk, and let clients in."""
+        self.look()
+        if self._embedded is not None:
+            self._embedded.open_doors()
+
+    def _revive(self) -> None:
+        """Start a server of our own again if it died; one that does so all the time is given up."""
+        if self._embedded is None:
+            return
         try:
-            info = read_info(self._server)
-            self._memory = MemoryUse(used_bytes=int(info["used_memory"]), limit_bytes=int(info["maxmemory"]))
-            self._retention.relieve(self._memory)
-            if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
-                self._count(info)
+            self._embedded.check()
+        except ServerDiedError as error:
+            now = time.monotonic()
+            self._died_at = [at for at in self._died_at if now - at < DIES_TOO_OFTEN_S] + [now]
+            if len(self._died_at) > MAX_DEATHS:
+                raise
+            self._n_restarts += 1
+            log.error("%s; starting it again", error)
+            self._embedded.restart()
+            self._let_in()
+
+    def look(self) -> None:
+        """Look at the server once: make room if it is full, keep what is to be kept. A lost server is waited for."""
+        try:
+            if self._disk is not None:
+                self._disk.look()
+            if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+                self._look_at_memory()
         except (ServerUnavailableError, ServerRefusedError) as error:
             # One that was started by somebody else may come back; our own is reported by `check`.
             if self._reachable:
@@ -97,19 +133,51 @@ class BrokerService:
                 log.info("the server at %s answers again", self._server.shown_url)
             self._reachable = True
 
+    def _look_at_memory(self) -> None:
+        self._looked_at = time.monotonic()
+        info = read_info(self._server)
+        self._memory = MemoryUse(used_bytes=int(info["used_memory"]), limit_bytes=int(info["maxmemory"]))
+        self._retention.relieve(self._memory)
+        if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
+            self._count(info)
+            announce(self._server, self._presence())
+
+    def _presence(self) -> Presence:
+        disk = self._disk
+        return Presence(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            folder="" if disk is None else str(disk.root),
+            flaw="" if disk is None else disk.flaw,
+        )
+
+    def _leave(self) -> None:
+        """Write what is to be kept a last time, and say that nobody looks after the server any more."""
+        try:
+            if self._disk is not None:
+                self._disk.close(everything=self._embedded is not None)
+            withdraw(self._server)
+        except (ServerUnavailableError, ServerRefusedError) as error:
+            log.warning("%s", error)
+
     def snapshot(self) -> Snapshot:
         """Return what was last counted; asks nobody, so it is safe from any thread."""
         counts = self._retention.counts
-        events = {"released": counts.n_released, "dropped": counts.n_dropped, "server_lost": self._n_lost}
-        spilling = self._spilling
-        if spilling is not None:
-            events |= {"spilled": spilling.counts.n_spilled, "gone_before_spilling": spilling.counts.n_gone}
+        events = {
+            "released": counts.n_released,
+            "dropped": counts.n_dropped,
+            "server_lost": self._n_lost,
+            "server_restarts": self._n_restarts,
+        }
+        disk = self._disk
+        if disk is not None:
+            events |= disk.events()
         return Snapshot(
             events=events,
             payload_bytes=self._n_bytes,
             levels={
                 "server_up": float(self._reachable),
-                **({} if spilling is None else {"spill_stands_still": float(bool(spilling.flaw))}),
+                **({} if disk is None else {"spill_stands_still": float(bool(disk.flaw))}),
                 "memory_used_bytes": float(self._memory.used_bytes),
                 "memory_limit_bytes": float(self._memory.limit_bytes),
                 **self._levels,

@@ -7,7 +7,7 @@ process list nor in a file.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -40,6 +40,9 @@ OUTPUT_SOFT_LIMIT_S = 60
 """What may wait for a reader that does not read before it is cut off: twice what a consumer ever asks for at
 once (256 MiB in flight) for a minute, four times that at any time. Without a limit one stuck reader fills the
 memory."""
+
+INNER_NAME = "inner.sock"
+"""The server's own socket in its private directory."""
 
 CLOCK_HZ = 100
 """How often the server looks at its clock [Hz]: so exactly ends a blocking read, and what was given back at once
@@ -75,6 +78,15 @@ class ServerSettings:
     port: int | None
     password: str | None
 
+    @property
+    def inner_path(self) -> Path:
+        """The Unix socket that it makes itself; clients know it under `socket_path`."""
+        return self.directory / INNER_NAME
+
+    def inner_url(self, *, with_password: bool) -> str:
+        """Return the URL of the inner socket."""
+        return replace(self, socket_path=self.inner_path).url(with_password=with_password)
+
     def url(self, *, with_password: bool) -> str:
         """Return the URL of the Unix socket."""
         query = ""
@@ -99,7 +111,7 @@ def render_configuration(settings: ServerSettings) -> str:
     """
     lines = [
         f"dir {quote_value(str(settings.directory))}",
-        f"unixsocket {quote_value(str(settings.socket_path))}",
+        f"unixsocket {quote_value(str(settings.inner_path))}",
         "unixsocketperm 700",
         f"port {settings.port or 0}",
         f"bind {settings.host}",

@@ -72,10 +72,18 @@ class StreamSpiller:
         self._counts = counts
         self._writer = StreamWriter(folder, address)
         self.spilled = _last_place(folder)
+        self._n_spilled = self._n_messages_up_to(self.spilled)
         self._writer.set_state(self._state())
         packed = server.call("GET", self._keys.meta)
         if packed:
             self._writer.set_metadata(packed)
+        if self.spilled > START:
+            self._announce()  # a broker that was killed may have written more than it could say
+
+    def _n_messages_up_to(self, place: Place) -> int:
+        """Return how many messages there are up to a place of the index."""
+        raw = self._server.call("XREVRANGE", self._keys.index, format_place(place), "-", "COUNT", 1)
+        return max((read_entry(entry_id, _as_dict(flat)).n_messages for entry_id, flat in raw), default=0)
 
     def spill_page(self) -> int | None:
         """Spill the next entries; returns their payload bytes [bytes], None where there is nothing more.
@@ -90,11 +98,12 @@ class StreamSpiller:
         )
         if not raw:
             return None
-        page = _within_bytes([(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in raw])
+        page = _within_bytes([(entry_id, _as_dict(flat)) for entry_id, flat in raw])
         records = self._records(page)
         self._writer.append_all(records)
         self._writer.sync()
         self.spilled = parse_place(page[-1][0])
+        self._n_spilled = max(self._n_spilled, read_entry(*page[-1]).n_messages)
         if any(read_entry(*one).kind is EntryKind.END for one in page):
             self._writer.append_state(self._state())
             self._writer.close()
@@ -133,7 +142,7 @@ class StreamSpiller:
         flat = self._server.call("HGETALL", self._keys.state)
         if not flat:
             raise StreamNotFoundError(str(self._keys.address))
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        return _as_dict(flat)
 
     def _announce(self) -> None:
         """Tell readers how far the disk goes, and where it is."""
@@ -141,7 +150,7 @@ class StreamSpiller:
             "note",
             [self._keys.state],
             [
-                *("set", "spilled_entry", format_place(self.spilled)),
+                *("set", "spilled_entry", format_place(self.spilled), "spilled_n", self._n_spilled),
                 *("spill_host", socket.gethostname(), "spill_folder", str(self.folder)),
             ],
         )
@@ -221,6 +230,10 @@ class Spilling:
         """Let all files go."""
         for address in list(self._spillers):
             self.forget(address)
+
+
+def _as_dict(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _within_bytes(page: list[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[bytes, dict[bytes, bytes]]]:

@@ -15,12 +15,11 @@ from typing import Any
 import xxhash
 
 from .address import Address
-from .errors import StreamNotFoundError
 from .groups import GroupInfo, list_groups
-from .protocol import EntryKind, StreamKeys
+from .protocol import EntryKind
 from .protocol.client import Server
-from .state import StreamState, read_state
-from .streams import index_entries
+from .state import StreamState
+from .streams import index_entries, stream_state
 
 _LINK = struct.Struct("<QQ")
 
@@ -118,9 +117,7 @@ def make_receipt(server: Server, address: Address) -> Receipt:
     StreamNotFoundError
         If there is no such stream.
     """
-    state = read_state(server, StreamKeys(address))
-    if state is None:
-        raise StreamNotFoundError(str(address))
+    state = stream_state(server, address)
     payloads = [
         (entry.message_id, entry.header.checksum)
         for entry in index_entries(server, address)

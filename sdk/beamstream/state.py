@@ -31,6 +31,10 @@ class StreamState:
         The end is written; nothing new comes but what is late.
     last_id : int
         The last id, once it was named.
+    keep : str
+        What is kept of it: ``memory``, ``overflow`` or ``all``.
+    spilled_position, n_spilled : int
+        Up to which position of the index everything is on disk, and how many messages that are.
     """
 
     created_ns: int
@@ -52,6 +56,14 @@ class StreamState:
     n_expected: int | None
     reason: str
     next_stream: str | None
+    keep: str
+    spilled_position: int
+    n_spilled: int
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether everything that there is of a finished stream is on disk, its end included."""
+        return self.spilled_position > self.last_id and self.n_spilled >= self.n_received
 
     @property
     def word(self) -> str:
@@ -101,6 +113,9 @@ def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:
             n_expected=None if expected is None else int(expected),
             reason=fields.get(b"reason", b"").decode("utf-8", "replace"),
             next_stream=fields.get(b"next_stream", b"").decode("utf-8", "replace") or None,
+            keep=fields.get(b"keep", b"overflow").decode("utf-8", "replace"),
+            spilled_position=int(fields.get(b"spilled_entry", b"0").partition(b"-")[0]),
+            n_spilled=number("spilled_n"),
         )
     except ValueError as error:
         raise EntryError(f"state of {where}", str(error)) from error

@@ -11,6 +11,7 @@ from .groups import group_names
 from .protocol import Entry, StreamKeys, read_entry
 from .protocol.client import Server
 from .protocol.keys import SOURCES, streams_of
+from .put_back import put_back
 from .state import StreamState, read_state
 
 PAGE = 1000
@@ -44,7 +45,7 @@ def nearest_streams(server: Server, address: Address) -> list[str]:
 
 
 def stream_state(server: Server, address: Address) -> StreamState:
-    """Return where a stream stands.
+    """Return where a stream stands; one that lies on disk only is put back.
 
     Raises
     ------
@@ -52,6 +53,8 @@ def stream_state(server: Server, address: Address) -> StreamState:
         If there is no such stream; names similar ones.
     """
     state = read_state(server, StreamKeys(address))
+    if state is None and put_back(server, address):
+        state = read_state(server, StreamKeys(address))
     if state is None:
         raise StreamNotFoundError(str(address), nearest_streams(server, address))
     return state
@@ -73,8 +76,9 @@ def delete_stream(server: Server, address: Address) -> int:
     StreamNotFoundError
         If there is no such stream.
     """
-    stream_state(server, address)
     keys = StreamKeys(address)
+    if read_state(server, keys) is None:
+        raise StreamNotFoundError(str(address), nearest_streams(server, address))
     n_messages = 0
     stored = []
     for entry in index_entries(server, address):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,12 +118,28 @@ def test_a_password_is_read_from_a_file_and_never_printed(start: Start, tmp_path
         assert friend.ping()
 
 
-def test_a_server_that_dies_ends_it_with_status_1_and_the_reason(start: Start) -> None:
+def test_a_server_that_dies_is_started_again_and_one_that_dies_all_the_time_given_up(start: Start) -> None:
     process = start("--port", "0", "--memory", "64MiB", "--json")
-    os.kill(ready(process)["server_pid"], signal.SIGKILL)
-    _, said = process.communicate(timeout=30)
+    said = ready(process)
+    pids = [said["server_pid"]]
+    for url in (said["url"], said["tcp_url"]) * 3:
+        os.kill(pids[-1], signal.SIGKILL)
+        while len(pids) < 6 and (pid := server_pid(url)) in (None, pids[-1]):
+            time.sleep(0.01)
+        pids.append(pid)
+    _, log = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "killed by SIGKILL" in said
+    assert log.count("starting it again") == 5
+    assert "killed by SIGKILL" in log
+
+
+def server_pid(url: str) -> int | None:
+    """Return the process id of the server that answers there; None where none does."""
+    try:
+        with redis.Redis.from_url(url) as client:
+            return int(client.info("server")["process_id"])
+    except redis.RedisError:
+        return None
 
 
 def test_a_server_that_is_there_is_looked_after_and_left_running(start: Start, server: EmbeddedServer) -> None:

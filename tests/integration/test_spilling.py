@@ -43,7 +43,7 @@ def small() -> Iterator[EmbeddedServer]:
 @contextmanager
 def looked_after(url: str, root: Path) -> Iterator[tuple[BrokerService, list[int]]]:
     """Run the broker's own look, as `stream broker run --spill` does; gives the service and the memory it saw."""
-    service = BrokerService(Server(url), lambda: None, root)
+    service = BrokerService(Server(url), root)
     server = Server(url)
     stop = threading.Event()
     seen: list[int] = []

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, MetricsPort, To, parse_source
+from beamstream.cli.options import Broker, KeepText, MetricsPort, To, parse_source
+from beamstream.keep import DEFAULT_KEEP, check_keep
 from beamstream.service import run_source
 
 from .api import ApiWatch, StreamApi
@@ -44,6 +45,7 @@ def eiger(
     stream_template: Template = DEFAULT_TEMPLATE,
     series: Series = None,
     api: Api = None,
+    keep: KeepText = DEFAULT_KEEP,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Bring in the stream of a DECTRIS detector (EIGER, EIGER2, PILATUS4, SELUN); each series becomes a stream.
@@ -56,8 +58,9 @@ def eiger(
 
     stream produce eiger tcp://dcu:9999 --to 11012345/eiger --series 1 --stream-template lysozyme_run_042
 
-    stream produce eiger tcp://dcu:31001 --to 11012345/eiger --api http://dcu
+    stream produce eiger tcp://dcu:31001 --to 11012345/eiger --api http://dcu --keep all
     """
+    kept = check_keep(keep)
     template = StreamTemplate(stream_template)
     data_source = parse_source(to)
     watch = ApiWatch(StreamApi(api), check_endpoint(endpoint)) if api else None
@@ -70,7 +73,7 @@ def eiger(
     try:
         if watch:
             watch.look_at_stream()
-        status = run_source(source, data_source, broker=broker, metrics_port=metrics_port)
+        status = run_source(source, data_source, broker=broker, metrics_port=metrics_port, keep=kept)
     finally:
         source.close()
         if watch:

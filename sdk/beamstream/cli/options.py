@@ -60,6 +60,15 @@ To = Annotated[
     ),
 ]
 
+KeepText = Annotated[
+    str,
+    typer.Option(
+        "--keep",
+        metavar="memory|overflow|all",
+        help="What is kept: what memory has room for; the rest on disk; or all on disk, and sent means there.",
+    ),
+]
+
 Group = Annotated[
     str | None,
     typer.Option(

@@ -33,6 +33,7 @@ from beamstream.groups import MEMBER_TIMEOUT_S, Redelivery
 from beamstream.groups.redelivery import DELAYS_S, MAX_ATTEMPTS, MAX_DELAY_S
 from beamstream.protocol import StreamKeys, decode_metadata
 from beamstream.protocol.client import Server
+from beamstream.put_back import put_back
 from beamstream.retry import with_retries
 from beamstream.spilled import TieredPayloads
 from beamstream.state import StreamState, read_state
@@ -160,6 +161,8 @@ class Consumer:
     def _wait_for_stream(self, wait: bool, timeout_s: float | None) -> None:
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
         while read_state(self._server, self._keys) is None:
+            if put_back(self._server, self.address):
+                return
             if not wait or (ends_at is not None and time.monotonic() >= ends_at):
                 raise StreamNotFoundError(str(self.address))
             time.sleep(WAIT_FOR_STREAM_S)

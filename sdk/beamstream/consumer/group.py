@@ -8,13 +8,12 @@ is due. When that is, and whether it is delivered again at all, the server decid
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from beamstream.errors import GroupNotFoundError, ServerRefusedError, StreamNotFoundError
 from beamstream.groups import MEMBER_TIMEOUT_S, PARKED, STALE_MEMBER_S, Redelivery
@@ -58,6 +57,13 @@ class Claimed:
     next_due_s: float | None
 
 
+class _Life(NamedTuple):
+    """What tells one life of a stream from another: when it was made, and when it was put back from disk."""
+
+    created: bytes | None
+    restored: bytes | None
+
+
 class GroupMember:
     """A member of a consumer group on one stream."""
 
@@ -74,47 +80,59 @@ class GroupMember:
         self._held: dict[str, int] = {}
         self._handed_out: set[str] = set()
         self._claimed: dict[str, int] = {}
-        self._stream: bytes | None = None
+        self._life = _Life(None, None)
+        self._joining: Callable[[], object] | None = None
 
     def _script(self, name: str, *arguments: Argument) -> Any:
         keys = [*self._keys.delivery(self.group), self._keys.state]
-        with self._where_it_is():
-            return self._server.script(name, keys, [self.group, PARKED, *arguments])
+        return self._joined(lambda: self._server.script(name, keys, [self.group, PARKED, *arguments]))
 
     def _call(self, *command: Argument) -> Any:
-        with self._where_it_is():
-            return self._server.call(*command)
+        return self._joined(lambda: self._server.call(*command))
 
-    @contextlib.contextmanager
-    def _where_it_is(self) -> Iterator[None]:
-        """Say what a refused command means where the stream, or only the group, is gone.
+    def _joined(self, call: Callable[[], Any]) -> Any:
+        """Call the server; say what it means where it refuses because the stream, or only the group, is gone.
 
         A stream of the same name that was made after the one that was joined is another one: a server that was started
-        anew may have it before the member looks.
+        anew may have it before the member looks. One that was put back from disk may not know a group that was made a
+        moment before the server was lost: it is joined again.
         """
         try:
-            yield
+            return call()
         except ServerRefusedError as error:
             if not any(word in error.reason for word in GONE):
                 raise
-            there = self._server.call("HGET", self._keys.state, "created_ns")
-            if there is not None and self._stream in (None, there):
+            life = self._read_life()
+            if life.created is None or self._life.created not in (None, life.created):
+                raise StreamNotFoundError(str(self._keys.address)) from error
+            if self._joining is None or life == self._life:
                 raise GroupNotFoundError(str(self._keys.address), self.group) from error
-            raise StreamNotFoundError(str(self._keys.address)) from error
+        log.warning("%s was put back without group %s; joining it again", self._keys.address, self.group)
+        self._joining()
+        return call()
+
+    def _read_life(self) -> _Life:
+        return _Life(*self._server.call("HMGET", self._keys.state, "created_ns", "restored_ns"))
 
     def join(self, start: str, redelivery: Redelivery = DEFAULT_REDELIVERY, *, required: bool) -> bool:
         """Make the group if it is new, starting behind the entry `start`; True where it was new."""
-        made = self._script(
-            "join",
-            start,
-            int(required),
-            time.time_ns(),
-            redelivery.max_attempts,
-            redelivery.delays_text,
-            int(STALE_MEMBER_S * 1000),
-        )
-        self._stream = self._call("HGET", self._keys.state, "created_ns")
-        return bool(made)
+
+        def join() -> bool:
+            made = self._script(
+                "join",
+                start,
+                int(required),
+                time.time_ns(),
+                redelivery.max_attempts,
+                redelivery.delays_text,
+                int(STALE_MEMBER_S * 1000),
+            )
+            self._life = self._read_life()
+            return bool(made)
+
+        made = join()
+        self._joining = join
+        return made
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
         """Read messages that no member has had yet; wait up to `block_ms` for one, 0 not at all."""

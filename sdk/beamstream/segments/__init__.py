@@ -31,6 +31,7 @@ from .records import (
     record_of_entry,
     state_record,
 )
+from .restored import EntryTally, restored_state
 from .scan import Damage, ScanReport
 from .stream import LOST, SegmentStream, StreamDamage
 from .stream_writer import StreamWriter
@@ -41,6 +42,7 @@ __all__ = [
     "CorruptRecordError",
     "Damage",
     "DiskFullError",
+    "EntryTally",
     "FileHeader",
     "Location",
     "Record",
@@ -67,6 +69,7 @@ __all__ = [
     "list_segments",
     "metadata_record",
     "record_of_entry",
+    "restored_state",
     "segment_path",
     "state_record",
     "stream_folder",

@@ -13,23 +13,11 @@ from beamstream.protocol import Entry, EntryKind
 
 from .records import StreamEnding
 
-KEPT = (
-    b"version",
-    b"created_ns",
-    b"patience_ms",
-    b"session",
-    b"expected",
-    b"n_duplicate",
-    b"n_retried",
-    b"n_conflict",
-    b"n_refused",
-    b"n_dropped",
-    b"reason",
-    b"next_stream",
-    b"finish_since_ms",
-    b"last",
+COUNTED = frozenset(
+    {b"next", b"bytes", b"memory_bytes", b"n_held", b"held_bytes", b"n_received", b"n_late", b"n_missing", b"released"}
+    | {b"sealed", b"released_entry", b"spilled_entry", b"spilled_n", b"spill_host", b"spill_folder", b"restored_ns"}
 )
-"""Fields of the state hash that no entry can tell."""
+"""Fields of the state hash that the entries tell, or that are true of one server only; the others are taken over."""
 
 
 @dataclass(slots=True)
@@ -90,7 +78,7 @@ def restored_state(
     ending : StreamEnding or None
         How the stream ended.
     """
-    fields = {key: recorded[key] for key in KEPT if key in recorded}
+    fields = {key: value for key, value in recorded.items() if key not in COUNTED}
     numbers = {
         b"next": tally.next_id,
         b"bytes": tally.total_bytes,

@@ -12,6 +12,7 @@ from beamstream.address import Address, SourceAddress
 from beamstream.errors import StreamNotFoundError
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.put_back import put_back
 from beamstream.state import read_state
 from beamstream.streams import list_streams, nearest_streams
 
@@ -52,6 +53,8 @@ class Agenda:
             If nothing is there, and nothing is to be waited for.
         """
         there = self._streams()
+        if not there and not self._done and isinstance(self._where, Address) and put_back(self._server, self._where):
+            there = [self._where]
         if not there and not self._follow and not self._done:
             raise StreamNotFoundError(str(self._where), self._nearest())
         self._done.intersection_update(there)  # what was deleted may be made again

@@ -9,8 +9,16 @@ import uuid
 from collections.abc import Mapping
 
 from beamstream.address import SourceAddress
-from beamstream.errors import BeamstreamError, QueueFullError, StreamExistsError
+from beamstream.errors import (
+    BeamstreamError,
+    NotKeptError,
+    QueueFullError,
+    ServerUnavailableError,
+    StreamExistsError,
+)
+from beamstream.keep import Keep
 from beamstream.metrics import Snapshot
+from beamstream.presence import why_nobody_keeps
 from beamstream.producer import Producer, ProducerCounts
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
@@ -38,12 +46,18 @@ class ProducerLoop:
     """
 
     def __init__(
-        self, source: Source, to: SourceAddress, broker: str, drain_timeout_s: float = DRAIN_TIMEOUT_S
+        self,
+        source: Source,
+        to: SourceAddress,
+        broker: str,
+        drain_timeout_s: float = DRAIN_TIMEOUT_S,
+        keep: Keep | None = None,
     ) -> None:
         self._source = source
         self._to = to
         self._broker = broker
         self._drain_timeout_s = drain_timeout_s
+        self._keep = keep
         self._overdue_at: float | None = None
         self._open: dict[str, Producer] = {}
         self._closing: list[tuple[threading.Thread, Producer]] = []
@@ -98,7 +112,11 @@ class ProducerLoop:
                     retry_timeout_s=None,
                     session=session,
                     remake=True,
+                    keep=self._keep,
                 )
+            except NotKeptError as error:
+                # It was kept when the service began: the broker is being restarted, and waited for as the server is.
+                raise ServerUnavailableError(self._broker, str(error)) from error
             except StreamExistsError as error:
                 n_taken += 1
                 name = f"{event.stream}_{n_taken + 1}"
@@ -187,6 +205,7 @@ class ProducerLoop:
             "failed": sum(counts.n_failed for counts in sent),
             "dropped": self.n_dropped,
             "reconnects": self._opening.n_reconnects + sum(counts.n_reconnects for counts in sent),
+            "sent_again": sum(counts.n_again for counts in sent),
             "held_back": self._opening.n_held_back + sum(counts.n_held_back for counts in sent),
         }
         return Snapshot(
@@ -210,6 +229,7 @@ def run_source(
     broker: str | None = None,
     metrics_port: int | None = None,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    keep: Keep | None = None,
 ) -> int:
     """Run a producer service until its source ends or a signal asks it to.
 
@@ -225,6 +245,8 @@ def run_source(
         Port for Prometheus, on loopback.
     drain_timeout_s : float
         How long a service that is to stop tries to send what it still holds [s].
+    keep : "memory", "overflow" or "all", optional
+        What is kept of its streams; see `beamstream.keep`.
 
     Returns
     -------
@@ -235,11 +257,15 @@ def run_source(
     ------
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used at the start; once it runs, a lost broker is waited for.
+    NotKeptError
+        If all is to be kept, and no broker writes to disk.
     """
     server = Server(broker)
     server.check()
+    if keep == "all" and (why := why_nobody_keeps(server)):
+        raise NotKeptError(str(to), f"all of it is to be kept, but {why}")
     server.close()
-    loop = ProducerLoop(source, to, server.url, drain_timeout_s)
+    loop = ProducerLoop(source, to, server.url, drain_timeout_s, keep)
     with service_shell(source.name, loop.snapshot, metrics_port) as shell:
         loop.run(shell)
         return shell.exit_status(failed=loop.failed(loop.snapshot().events))

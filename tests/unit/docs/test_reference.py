@@ -114,7 +114,7 @@ def snapshots() -> Iterator[list[Snapshot]]:
             ConsumerLoop(handler, NOBODY, group="any", start="start", required=False).snapshot()
             for handler in (BinHandler(2), WriteHandler(Path()))
         ),
-        BrokerService(Server(NOBODY), lambda: None).snapshot(),
+        BrokerService(Server(NOBODY)).snapshot(),
     ]
     source.close()
 

@@ -1,0 +1,366 @@
+"""What streams keep, and what is back after a crash: real broker processes, servers killed with -9, a real disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from beamstream import Address, Consumer, Producer
+from beamstream.errors import NotKeptError, NotOnDiskError, StreamNotFoundError, UsageError
+from beamstream.groups import list_dead_letters, list_groups
+from beamstream.protocol import StreamKeys
+from beamstream.protocol.client import Server
+from beamstream.receipt import make_receipt
+from beamstream.segments import SegmentStream
+from beamstream.streams import delete_stream, list_streams, stream_state
+from beamstream_broker.embedded import EmbeddedServer
+from beamstream_broker.snapshots import read_snapshot
+
+PATIENCE_S = 60.0
+ADDRESS = Address("bt", "det", "run")
+KEYS = StreamKeys(ADDRESS)
+PAYLOAD_BYTES = 20_000
+"""Large enough to lie under a key of its own."""
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
+        time.sleep(0.005)
+
+
+def payload(message_id: int) -> bytes:
+    return message_id.to_bytes(8, "big") * (PAYLOAD_BYTES // 8)
+
+
+class Broker:
+    """`stream broker run` in a process of its own, always at the same socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spill = folder / "spill"
+        self.url = f"unix://{folder}/b.sock"
+        self.server_pid = 0
+        self._process: subprocess.Popen[str] | None = None
+        self._log = (folder / "broker.log").open("a")
+
+    def start(self, *options: str) -> None:
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+        command = [sys.executable, "-m", "beamstream.cli", "broker", "run", "--memory", "64MiB", "--port", "0"]
+        command += ["--socket", str(self.folder / "b.sock"), "--spill", str(self.spill), "--json", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self.log()
+        self.server_pid = json.loads(line)["server_pid"]
+
+    def log(self) -> str:
+        return (self.folder / "broker.log").read_text()
+
+    def kill_server(self) -> None:
+        os.kill(self.server_pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """Kill the broker; its server goes with it."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        wait_until(lambda: not Path(f"/proc/{self.server_pid}").exists(), "the server's end")
+
+    def stop(self) -> int:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        if self._process is not None:
+            if self._process.poll() is None:
+                self.kill()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+        self._log.close()
+
+
+@pytest.fixture
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    one = Broker(tmp_path_factory.mktemp("b"))
+    one.start()
+    yield one
+    one.close()
+
+
+def fill(broker: Broker, n: int, *, keep: str, finish: bool = True, name: str = "run") -> None:
+    address = Address("bt", "det", name)
+    with Producer(address, broker=broker.url, keep=keep, metadata={"sample": name}) as producer:  # type: ignore[arg-type]
+        futures = [producer.send(i, payload(i)) for i in range(1, n + 1)]
+        assert [future.result(PATIENCE_S) for future in futures] == ["sent"] * n
+        if finish:
+            producer.finish()
+
+
+def frames(broker: Broker, **options: object) -> list[int]:
+    with Consumer(ADDRESS, broker=broker.url, **options) as consumer:  # type: ignore[arg-type]
+        ids = []
+        for frame in consumer:
+            assert frame.payload == payload(frame.message_id)
+            ids.append(frame.message_id)
+        return ids
+
+
+def on_disk(broker: Broker) -> set[int]:
+    with SegmentStream(broker.spill / "bt" / "det" / "run") as stream:
+        return {stored.entry.message_id for stored in stream.entries() if stored.entry.header is not None}
+
+
+# --- all ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_reported_as_sent_is_on_disk(broker: Broker) -> None:
+    with Producer(ADDRESS, broker=broker.url, keep="all") as producer:
+        for i in range(1, 21):
+            producer.send(i, payload(i))
+        assert producer.flush(PATIENCE_S)
+        assert on_disk(broker) == set(range(1, 21))
+        assert producer.queued_bytes == 0
+        producer.finish()
+    with SegmentStream(broker.spill / "bt" / "det" / "run") as stream:
+        assert stream.ending() is not None
+
+
+def test_what_waits_behind_a_gap_is_sent_when_the_gap_has_closed_and_it_is_on_disk(broker: Broker) -> None:
+    with Producer(ADDRESS, broker=broker.url, keep="all", patience_s=60) as producer:
+        second = producer.send(2, b"b")
+        wait_until(lambda: stream_state(Server(broker.url), ADDRESS).n_held == 1, "the second message")
+        assert not second.done()
+        producer.send(1, b"a")
+        assert second.result(PATIENCE_S) == "sent"
+        assert on_disk(broker) == {1, 2}
+
+
+@pytest.mark.parametrize("whom", ["server", "broker"])
+def test_a_killed_server_or_broker_loses_nothing_that_was_sent(broker: Broker, whom: str) -> None:
+    n, sent = 1500, []
+    with Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=None, metadata={"a": 1}) as producer:
+
+        def produce() -> None:
+            for i in range(1, n + 1):
+                producer.send(i, payload(i)).add_done_callback(lambda _, i=i: sent.append(i))
+            producer.finish()
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        for n_before in (200, 700):
+            wait_until(lambda n_before=n_before: len(sent) > n_before, f"{n_before} messages")
+            if whom == "server":
+                broker.kill_server()
+                wait_until(lambda: not Path(f"/proc/{broker.server_pid}").exists(), "its end")
+                wait_until(lambda: _answers(Server(broker.url)), "the new one")
+                broker.server_pid = int(dict(_info(Server(broker.url)))["process_id"])
+            else:
+                broker.kill()
+                assert set(sent) <= on_disk(broker), "before anybody could send it again"
+                broker.start()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        assert producer.counts.n_failed == 0
+    assert frames(broker, group="g") == list(range(1, n + 1))
+    receipt = make_receipt(Server(broker.url), ADDRESS)
+    assert (receipt.received, receipt.n_missing, receipt.late, receipt.state) == (n, 0, 0, "complete")
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return bool(server.run_id())
+    except Exception:  # noqa: BLE001 (whatever a server says that is just starting)
+        return False
+
+
+def _info(server: Server) -> Iterator[tuple[str, str]]:
+    for line in server.call("INFO", "server").decode().splitlines():
+        if ":" in line:
+            key, value = line.split(":", 1)
+            yield key, value
+
+
+def test_groups_are_where_they_were(broker: Broker) -> None:
+    fill(broker, 100, keep="all")
+    with Consumer(ADDRESS, broker=broker.url, group="g", max_attempts=2, prefetch_messages=4) as consumer:
+        for _ in range(40):
+            consumer.acknowledge(consumer.next(PATIENCE_S))
+        consumer.negative_acknowledge(consumer.next(PATIENCE_S), 3600, "much later")
+        bad = consumer.next(PATIENCE_S)
+        consumer.negative_acknowledge(bad, 0, "once")
+        taken = {bad.message_id}
+        while True:
+            again = consumer.next(PATIENCE_S)
+            if again.message_id in taken:
+                break
+            consumer.acknowledge(again)
+        consumer.negative_acknowledge(again, 0, "the second time")
+        consumer.flush()
+    with Consumer(ADDRESS, broker=broker.url, group="h") as consumer:
+        for _ in range(30):
+            consumer.acknowledge(consumer.next(PATIENCE_S))
+    server = Server(broker.url)
+    before = list_groups(server, ADDRESS)[0]
+    assert (before.n_dead, before.n_pending) == (1, 1)
+    wait_until(lambda: _snapshot_has(broker, before.n_pending, 30), "the snapshot")
+    broker.kill()
+    broker.start()
+    after = list_groups(server, ADDRESS)[0]
+    assert (after.n_dead, after.n_pending, after.lag_messages) == (1, 1, before.lag_messages)
+    (letter,) = list_dead_letters(server, ADDRESS, "g")
+    assert (letter.message_id, letter.why) == (bad.message_id, "the second time")
+    server.call("ZADD", KEYS.delayed("g"), "XX", 0, *server.call("ZRANGE", KEYS.delayed("g"), 0, -1))
+    rest = frames(broker, group="g")
+    assert len(rest) == before.lag_messages + before.n_pending
+    assert bad.message_id not in rest
+    assert sorted(frames(broker, group="h")) == list(range(31, 101))
+
+
+def _snapshot_has(broker: Broker, n_pending: int, last_id: int) -> bool:
+    snapshot = read_snapshot(broker.spill / "bt" / "det" / "run")
+    groups = {} if snapshot is None else {group.name: group for group in snapshot.groups}
+    if len(groups) < 2 or len(groups[b"g"].pending) != n_pending:
+        return False
+    # What was fetched ahead was given, and has been parked since.
+    return int(groups[b"h"].last.partition(b"-")[0]) - len(groups[b"h"].pending) == last_id
+
+
+def test_a_consumer_goes_on_by_itself_when_the_server_was_killed(broker: Broker) -> None:
+    fill(broker, 300, keep="all")
+    seen = []
+    with Consumer(ADDRESS, broker=broker.url, group="g", prefetch_messages=8) as consumer:
+        for frame in consumer:
+            assert frame.payload == payload(frame.message_id)
+            seen.append(frame.message_id)
+            if len(seen) == 100:
+                broker.kill_server()
+    assert set(seen) == set(range(1, 301))
+    assert len(seen) < 450, "what was acknowledged long before does not come again"
+
+
+def test_all_is_refused_where_nobody_keeps(broker: Broker, tmp_path: Path) -> None:
+    with EmbeddedServer(memory_bytes=32 << 20) as server, pytest.raises(NotKeptError, match="stream broker run"):
+        Producer(ADDRESS, broker=server.url, keep="all")
+    with Producer(ADDRESS, broker=broker.url, keep="memory"):
+        with pytest.raises(NotKeptError, match="keeps 'memory'"):
+            Producer(ADDRESS, broker=broker.url, keep="all")
+        Producer(ADDRESS, broker=broker.url).close()
+    with pytest.raises(UsageError, match="overflow"):
+        Producer(ADDRESS, broker=broker.url, keep="some")  # type: ignore[arg-type]
+
+
+def test_a_broker_that_stands_still_makes_messages_fail_in_bounded_time(broker: Broker) -> None:
+    with Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=0.5) as producer:
+        assert producer.send(1, b"a").result(PATIENCE_S) == "sent"
+        assert broker._process is not None
+        broker._process.send_signal(signal.SIGSTOP)
+        try:
+            error = producer.send(2, b"b").exception(PATIENCE_S)
+        finally:
+            broker._process.send_signal(signal.SIGCONT)
+        assert isinstance(error, NotOnDiskError)
+        assert error.message_id == 2
+
+
+# --- overflow, memory -----------------------------------------------------------------------------------------------
+
+
+def test_a_broker_that_is_told_to_end_writes_down_what_is_in_memory(broker: Broker) -> None:
+    fill(broker, 50, keep="overflow")
+    assert not (broker.spill / "bt").exists()
+    assert broker.stop() == 0
+    broker.start()
+    assert frames(broker, group="g") == list(range(1, 51))
+
+
+def test_what_only_memory_keeps_does_not_go_to_disk(broker: Broker) -> None:
+    fill(broker, 50, keep="memory", finish=False)
+    assert broker.stop() == 0
+    broker.start()
+    assert list_streams(Server(broker.url), ADDRESS.source_address) == []
+
+
+def test_what_only_memory_keeps_is_dropped_and_counted_when_memory_is_full(broker: Broker) -> None:
+    n = 6000  # twice the memory
+    with Producer(ADDRESS, broker=broker.url, keep="memory") as producer:
+        for i in range(1, n + 1):
+            producer.send(i, payload(i))
+        producer.finish()
+    read = frames(broker)
+    state = stream_state(Server(broker.url), ADDRESS)
+    assert state.n_spilled == 0
+    assert 0 < n - len(read) <= state.n_dropped, "what was dropped later may have been read before"
+    assert read == list(range(n - len(read) + 1, n + 1)), "the oldest go first"
+
+
+# --- putting back ---------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_whose_index_has_left_is_put_back_when_somebody_asks(broker: Broker) -> None:
+    fill(broker, 30, keep="all")
+    server = Server(broker.url)
+    before = make_receipt(server, ADDRESS)
+    wait_until(lambda: (broker.spill / "bt/det/run/broker.snapshot").exists(), "the snapshot")
+    delete_stream(server, ADDRESS)
+    with pytest.raises(StreamNotFoundError):
+        Consumer(Address("bt", "det", "other"), broker=broker.url)
+    assert frames(broker, group="g") == list(range(1, 31))
+    after = make_receipt(server, ADDRESS)
+    assert (after.received, after.checksum, after.state) == (before.received, before.checksum, "complete")
+
+
+def test_a_deleted_stream_does_not_come_back_by_itself(broker: Broker) -> None:
+    fill(broker, 5, keep="all")
+    fill(broker, 5, keep="all", name="other")
+    wait_until(lambda: (broker.spill / "bt/det/run/broker.snapshot").exists(), "the snapshot")
+    delete_stream(Server(broker.url), ADDRESS)
+    assert broker.stop() == 0
+    broker.start()
+    assert [one.name for one in list_streams(Server(broker.url), ADDRESS.source_address)] == ["other"]
+
+
+def test_late_messages_gaps_and_metadata_come_back_as_they_were(broker: Broker) -> None:
+    server = Server(broker.url)
+    with Producer(ADDRESS, broker=broker.url, keep="all", patience_s=0, metadata={"detector": "Eiger"}) as producer:
+        for i in (1, 2, 5, 6):
+            producer.send(i, payload(i)).result(PATIENCE_S)
+        assert producer.send(4, payload(4)).result(PATIENCE_S) == "late"
+        producer.send(7, b"inline").result(PATIENCE_S)
+
+        def index() -> list:
+            return server.call("XRANGE", KEYS.index, "-", "+")
+
+        before, late = index(), server.call("HGETALL", KEYS.late)
+        broker.kill()
+        broker.start()
+        assert index() == before
+        assert server.call("HGETALL", KEYS.late) == late
+        producer.send(8, payload(8)).result(PATIENCE_S)
+        producer.finish()
+    with Consumer(ADDRESS, broker=broker.url) as consumer:
+        assert consumer.metadata == {"detector": "Eiger"}
+        assert [(f.message_id, f.late) for f in consumer] == [
+            (1, False),
+            (2, False),
+            (5, False),
+            (6, False),
+            (4, True),
+            (7, False),
+            (8, False),
+        ]
+        assert bytes(consumer.read(7).payload) == b"inline"
+        assert consumer.read(4).late
+    assert make_receipt(server, ADDRESS).missing == [(3, 3)]
