@@ -22,6 +22,7 @@ from .disk import DISK_EVERY_S, Disk
 from .embedded import EmbeddedServer
 from .errors import ServerDiedError
 from .retention import MemoryUse, Retention
+from .settling import Settling
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class BrokerService:
         self._server = server
         self._embedded = embedded
         self._disk = None if spill_root is None else Disk(server, spill_root)
+        self._settling = Settling(server)
         self._retention = Retention(server, None if self._disk is None else self._disk.spilling)
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}
@@ -122,6 +124,7 @@ class BrokerService:
                 self._disk.look()
             if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
                 self._look_at_memory()
+            self._settling.look()
         except (ServerUnavailableError, ServerRefusedError) as error:
             # One that was started by somebody else may come back; our own is reported by `check`.
             if self._reachable:

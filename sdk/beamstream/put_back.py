@@ -18,6 +18,37 @@ LOOK_EVERY_S = 0.02
 """How often the answer is looked for [s]."""
 
 
+class Comeback:
+    """Tells a stream that a server lost by being started anew from one that was deleted, and waits for the former.
+
+    Parameters
+    ----------
+    server : Server
+        The server as it is now.
+    address : Address
+        The stream, which is there now.
+    """
+
+    def __init__(self, server: Server, address: Address) -> None:
+        self._server = server
+        self._address = address
+        self._run_id = server.run_id()
+
+    def __call__(self) -> bool:
+        """Whether the stream, which was not found, is there again.
+
+        Raises
+        ------
+        ServerError
+            If the server cannot be asked.
+        """
+        run_id = self._server.run_id()
+        if run_id == self._run_id:
+            return False
+        self._run_id = run_id
+        return put_back(self._server, self._address, expect_broker=True)
+
+
 def put_back(server: Server, address: Address, *, expect_broker: bool = False) -> bool:
     """Have a stream put back if there is a broker that can; waits as long as one is at it.
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,12 @@ class Broker:
         self._process: subprocess.Popen[str] | None = None
         self._log = (folder / "broker.log").open("a")
 
-    def start(self, *options: str) -> None:
+    def start(self, *, attach: bool = False) -> None:
         if self._process is not None and self._process.stdout is not None:
             self._process.stdout.close()
-        command = [sys.executable, "-m", "beamstream.cli", "broker", "run", "--memory", "64MiB", "--port", "0"]
-        command += ["--socket", str(self.folder / "b.sock"), "--spill", str(self.spill), "--json", *options]
+        own = ["--memory", "64MiB", "--port", "0", "--socket", str(self.folder / "b.sock")]
+        command = [sys.executable, "-m", "beamstream.cli", "broker", "run", "--spill", str(self.spill), "--json"]
+        command += ["--broker", self.url] if attach else own
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -249,6 +251,54 @@ def test_a_consumer_goes_on_by_itself_when_the_server_was_killed(broker: Broker)
                 broker.kill_server()
     assert set(seen) == set(range(1, 301))
     assert len(seen) < 450, "what was acknowledged long before does not come again"
+
+
+def test_a_server_of_somebody_else_gets_its_streams_back_too(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("x")
+    broker = Broker(folder)
+    seen: list[int] = []
+    with ExitStack() as stack:
+        stack.callback(broker.close)
+        server = EmbeddedServer(memory_bytes=64 << 20, socket_path=folder / "b.sock")
+        stack.callback(server.close)
+        server.start()
+        broker.start(attach=True)
+        producer = stack.enter_context(Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=None))
+        producer.send(1, payload(1)).result(PATIENCE_S)
+
+        def read() -> None:
+            with Consumer(ADDRESS, broker=broker.url, group="g") as consumer:
+                seen.extend(frame.message_id for frame in consumer)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        wait_until(lambda: seen, "the first message")
+        for i in range(2, 301):
+            producer.send(i, payload(i))
+            if i == 150:
+                os.kill(server.pid, signal.SIGKILL)
+                server.close()
+                server = EmbeddedServer(memory_bytes=64 << 20, socket_path=folder / "b.sock")
+                stack.callback(server.close)
+                server.start()
+        producer.finish()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        assert producer.counts.n_failed == 0
+        receipt = make_receipt(Server(broker.url), ADDRESS)
+    assert set(seen) == set(range(1, 301))
+    assert (receipt.received, receipt.n_missing, receipt.late) == (300, 0, 0)
+
+
+def test_a_gap_that_a_dead_producer_leaves_is_passed_over_all_the_same(broker: Broker) -> None:
+    producer = Producer(ADDRESS, broker=broker.url, patience_s=0.3)
+    producer.send(2, b"b").result(PATIENCE_S)
+    producer._queue.close()  # as if it were dead: nobody looks at the gap any more
+    producer._sender.join()
+    with Consumer(ADDRESS, broker=broker.url) as consumer:
+        assert consumer.next(PATIENCE_S).message_id == 2
+        assert [(gap.first_id, gap.last_id, gap.reason) for gap in consumer.take_gaps()] == [(1, 1, "patience")]
+    producer._server.close()
 
 
 def test_all_is_refused_where_nobody_keeps(broker: Broker, tmp_path: Path) -> None:

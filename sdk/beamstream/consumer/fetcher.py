@@ -18,6 +18,7 @@ from beamstream.frame import Frame, Header
 from beamstream.payloads import FETCH_BYTES, PayloadTier
 from beamstream.protocol import Entry, EntryKind, StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.put_back import Comeback
 from beamstream.retry import with_retries
 from beamstream.state import read_state
 
@@ -57,6 +58,7 @@ class Fetcher:
         self._todo: deque[Delivered] = deque()
         self._last_bytes = 1
         self._stop = threading.Event()
+        self._comeback = Comeback(server, keys.address)
         self._thread = threading.Thread(target=self._run, name=f"fetch {keys.address}", daemon=True)
 
     def start(self) -> None:
@@ -84,6 +86,15 @@ class Fetcher:
 
     def _step(self) -> bool:
         """Do one read or one fetch; True when the stream has ended."""
+        try:
+            return self._read_or_fetch()
+        except StreamNotFoundError:
+            if not self._with_retries(self._comeback):
+                raise
+            log.warning("%s was lost with its server, and is back from disk", self._keys.address)
+            return False
+
+    def _read_or_fetch(self) -> bool:
         needed_bytes = _payload_bytes(self._todo[0][0]) if self._todo else self._last_bytes
         if not self._delivery.wait_room(needed_bytes, BLOCK_MS / 1000):
             return False

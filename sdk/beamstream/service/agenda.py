@@ -42,6 +42,7 @@ class Agenda:
         self._follow = follow
         self._done: set[Address] = set()
         self._aside: dict[Address, Mark] = {}
+        self._asked = False
         self._looked_at = -LOOK_EVERY_S
 
     def take(self) -> Address | None:
@@ -53,8 +54,9 @@ class Agenda:
             If nothing is there, and nothing is to be waited for.
         """
         there = self._streams()
-        if not there and not self._done and isinstance(self._where, Address) and put_back(self._server, self._where):
-            there = [self._where]
+        if not there and not self._asked and isinstance(self._where, Address):
+            self._asked = True  # once: what is deleted while it is read stays deleted
+            there = [self._where] if put_back(self._server, self._where) else []
         if not there and not self._follow and not self._done:
             raise StreamNotFoundError(str(self._where), self._nearest())
         self._done.intersection_update(there)  # what was deleted may be made again
