@@ -149,13 +149,15 @@ class ServerRefusedError(ServerError):
 class BufferFullError(ServerError):
     """The server's memory is full and stayed full for as long as the producer may wait."""
 
-    def __init__(self, url: str, waited_s: float) -> None:
+    def __init__(self, url: str, waited_s: float, flaw: str = "") -> None:
         self.url = url
         self.waited_s = waited_s
-        super().__init__(
-            f"the buffer at {url} is full and stayed full for {waited_s:.1f} s; give it more memory, "
-            "delete old streams ('stream ls', 'stream delete') or find the required group that lags ('stream group ls')"
+        self.flaw = flaw
+        advice = flaw or (
+            "give it more memory, delete old streams ('stream ls', 'stream delete') or find the required group that "
+            "lags ('stream group ls')"
         )
+        super().__init__(f"the buffer at {url} is full and stayed full for {waited_s:.1f} s; {advice}")
 
 
 # --- streams -----------------------------------------------------------------------------------------------------

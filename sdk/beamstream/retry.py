@@ -22,7 +22,7 @@ LONGEST_PAUSE_S = 1.0
 """Longest pause between retries [s]: a server that comes back is found within a second."""
 
 REPORT_EVERY_S = 10.0
-"""How often a retry that goes on is logged [s]."""
+"""How often a retry that goes on for the same reason is logged [s]."""
 
 
 @dataclass(slots=True)
@@ -60,6 +60,7 @@ def with_retries(attempt: Callable[[int], T], *, timeout_s: float | None, stop: 
     """
     started = time.monotonic()
     reported = started
+    said: set[str] = set()
     n_attempts = 0
     pause_s = FIRST_PAUSE_S
     while True:
@@ -73,8 +74,9 @@ def with_retries(attempt: Callable[[int], T], *, timeout_s: float | None, stop: 
                 counts.n_held_back += 1
             else:
                 counts.n_reconnects += 1
-            if n_attempts == 0 or time.monotonic() - reported >= REPORT_EVERY_S:
+            if str(error) not in said or time.monotonic() - reported >= REPORT_EVERY_S:
                 reported = time.monotonic()
+                said.add(str(error))
                 log.warning("%s; trying again (for %.0f s so far)", error, waited_s)
         n_attempts += 1
         stop.wait(pause_s)
@@ -85,5 +87,5 @@ def _after_waiting(
     error: ServerUnavailableError | BufferFullError, waited_s: float
 ) -> ServerUnavailableError | BufferFullError:
     if isinstance(error, BufferFullError):
-        return BufferFullError(error.url, waited_s)
+        return BufferFullError(error.url, waited_s, error.flaw)
     return ServerUnavailableError(error.url, error.reason, waited_s)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from beamstream import Address, Consumer, Producer
+from beamstream.cli.root import run
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
@@ -151,7 +152,9 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_holds_the_producers_back_and_goes_on_by_itself(small: EmbeddedServer, tiny_disk: Path) -> None:
+def test_a_full_disk_holds_the_producers_back_says_so_everywhere_and_goes_on_by_itself(
+    small: EmbeddedServer, tiny_disk: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     filler = tiny_disk / "filler"
     filler.write_bytes(bytes(7 << 20))
     with looked_after(small.url, tiny_disk) as (service, _):
@@ -160,6 +163,14 @@ def test_a_full_disk_holds_the_producers_back_and_goes_on_by_itself(small: Embed
             wait_until(lambda: service.snapshot().levels["spill_stands_still"] == 1.0)
             wait_until(lambda: producer.counts.n_held_back > 0)
             assert not futures[-1].done()
+            wait_until(
+                lambda: any(
+                    "No space left" in record.getMessage() for record in caplog.records if "retry" in record.name
+                )
+            )
+            for command in (["ls"], ["info", str(ADDRESS)], ["group", "ls", str(ADDRESS)]):
+                run(["--broker", small.url, *command])
+                assert "cannot write to disk" in capsys.readouterr().err
             subprocess.run(["mount", "-o", "remount,size=256m", str(tiny_disk)], check=True)
             assert futures[-1].result(timeout=60) == "sent"
             producer.finish()

@@ -56,6 +56,8 @@ def _fields(view: View) -> list[tuple[str, str]]:
     ]
     if view.n_missing or view.n_dropped:
         fields.append(("missing", f"{view.n_missing}" + (f"  dropped {view.n_dropped}" if view.n_dropped else "")))
+    if view.flaw:
+        fields.append(("disk", f"takes nothing: {view.flaw}"))
     return fields + _frame_fields(view)
 
 

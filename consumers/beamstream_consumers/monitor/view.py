@@ -66,6 +66,8 @@ class View:
         Age of the newest frame that was read [s].
     frame : ShownFrame or None
         That frame.
+    flaw : str
+        Why the broker cannot write to disk, where it cannot.
     """
 
     address: Address
@@ -80,6 +82,7 @@ class View:
     rate_mb_s: float = 0.0
     age_s: float | None = None
     frame: ShownFrame | None = None
+    flaw: str = ""
 
     @property
     def lag(self) -> int:
@@ -118,7 +121,7 @@ class Watcher:
         """Return the view of a stream that is not there yet."""
         return View(address=self._address, state="waiting", life="waiting")
 
-    def view(self, state: StreamState, now_s: float, now_ns: int) -> View:
+    def view(self, state: StreamState, now_s: float, now_ns: int, flaw: str = "") -> View:
         """Return the view of a stream.
 
         Parameters
@@ -127,6 +130,8 @@ class Watcher:
             Where it stands.
         now_s, now_ns : float, int
             A steady clock [s], for rates, and the time of day [ns since 1970, UTC], for ages.
+        flaw : str
+            Why the broker cannot write to disk.
         """
         rate_hz, rate_bytes = self._rates.measure(now_s, state.n_received, state.total_bytes)
         since_ns = self.frame.timestamp_ns if self.frame else state.created_ns
@@ -144,6 +149,7 @@ class Watcher:
             rate_mb_s=rate_bytes / 1e6,
             age_s=age_s if self.frame else None,
             frame=self.frame,
+            flaw=flaw,
         )
 
 

@@ -6,6 +6,7 @@ for it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from beamstream.errors import (
     StreamNotFoundError,
     UsageError,
 )
+from beamstream.presence import read_presence
 from beamstream.protocol.client import Server
 from beamstream.stop import StopFlag
 from beamstream.streams import list_streams
@@ -81,7 +83,7 @@ def watch(
     consumer = _connect(watcher, address, broker, show, stop, follow=follow)
     if consumer is None:
         return
-    with consumer:
+    with consumer, contextlib.closing(Server(broker)) as server:
         metadata = consumer.metadata
         ended = False
         while not (ended or stop.is_set() or superseded()):
@@ -92,7 +94,9 @@ def watch(
                 ended = True
             except (NothingNewError, PayloadGoneError, ChecksumError):
                 pass  # nothing to show but the time that passes
-            show(watcher.view(consumer.state, time.monotonic(), time.time_ns()))
+            presence = read_presence(server)
+            flaw = presence.flaw if presence is not None else ""
+            show(watcher.view(consumer.state, time.monotonic(), time.time_ns(), flaw))
             stop.wait(0.0 if ended else max(0.0, due_s - time.monotonic()))
 
 

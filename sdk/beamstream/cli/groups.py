@@ -30,7 +30,7 @@ from beamstream.protocol.client import Server
 from beamstream.streams import stream_state
 
 from .options import Broker, GroupName, Json, StreamAddress
-from .output import print_fields, print_rows, size_text
+from .output import print_fields, print_rows, size_text, warn_of_flaw
 from .streams import locate
 
 app = typer.Typer(no_args_is_help=True, help="Consumer groups.", callback=lambda: None)
@@ -63,6 +63,7 @@ def ls(
         rows = _member_rows(server, address)
         print_rows(rows, as_json=as_json, nothing="no members; a consumer is one from its first read to its end")
         return
+    warn_of_flaw(server)
     rows = _rows(server, address, over, as_json=as_json)
     print_rows(rows, as_json=as_json, nothing="no groups yet; a consumer makes one when it first reads")
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import typer
 
+from beamstream.presence import read_presence
+from beamstream.protocol.client import Server
+
 WIDE = 1000
 """Columns where the output is no terminal."""
 
@@ -61,6 +64,13 @@ def size_text(n_bytes: int) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def warn_of_flaw(server: Server) -> None:
+    """Say on the standard error what keeps the broker from writing to disk, if anything does."""
+    presence = read_presence(server)
+    if presence is not None and presence.flaw:
+        typer.echo(f"warning: the broker on {presence.host} cannot write to disk: {presence.flaw}", err=True)
 
 
 def plain_tree(tree: Any) -> Any:

@@ -19,7 +19,7 @@ from beamstream.stop import stop_on_signals
 from beamstream.streams import delete_stream, list_sources, list_streams, stream_state
 
 from .options import Broker, Json, StreamAddress, StreamOrPath, Verify
-from .output import plain_tree, print_fields, print_rows, size_text
+from .output import plain_tree, print_fields, print_rows, size_text, warn_of_flaw
 
 
 def locate(where: str, broker: str | None) -> tuple[Server, Address]:
@@ -46,6 +46,7 @@ def ls(
     if not as_json:
         rows = [row | {"bytes": size_text(row["bytes"])} for row in rows]
     print_rows(rows, as_json=as_json, nothing="no streams yet; 'stream demo' makes one")
+    warn_of_flaw(server)
 
 
 def _source(text: str) -> SourceAddress:
@@ -95,8 +96,11 @@ def info(where: StreamAddress, broker: Broker = None, as_json: Json = False) -> 
         "dropped": state.n_dropped,
         "bytes": state.total_bytes,
         "bytes_in_memory": state.memory_bytes,
+        "keep": state.keep,
+        "on_disk": state.n_spilled,
         "next_stream": state.next_stream,
     }
+    warn_of_flaw(server)
     if as_json:
         typer.echo(json.dumps(fields | {"metadata": metadata}))
     else:

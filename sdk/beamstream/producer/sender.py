@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from beamstream.address import Address
 from beamstream.errors import (
@@ -22,6 +23,7 @@ from beamstream.errors import (
     StreamSealedError,
 )
 from beamstream.payloads import PayloadTier
+from beamstream.presence import read_presence
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.protocol.packing import Argument
@@ -191,7 +193,20 @@ class Sender:
                     raise
 
     def _with_retries(self, attempt: Callable[[int], list[int]]) -> list[int]:
-        return with_retries(attempt, timeout_s=self._retry_timeout_s, stop=self.abandoned, counts=self.counts)
+        return with_retries(
+            partial(self._saying_why, attempt),
+            timeout_s=self._retry_timeout_s,
+            stop=self.abandoned,
+            counts=self.counts,
+        )
+
+    def _saying_why(self, attempt: Callable[[int], list[int]], n_attempts: int) -> list[int]:
+        """Call the server; where it is full, say what keeps the broker from making room, if it knows."""
+        try:
+            return attempt(n_attempts)
+        except BufferFullError as error:
+            presence = read_presence(self._server)
+            raise BufferFullError(error.url, error.waited_s, presence.flaw if presence else "") from error
 
     def _store(self, batch: list[Outgoing]) -> list[int]:
         large = [(m.message_id, m.checksum, m.payload) for m in batch if m.payload_bytes > self._inline_bytes]
