@@ -1,9 +1,10 @@
-"""A broker for the proofs: `stream broker run` as a process of its own, and a watch on the memory of its server."""
+"""The processes of the proofs: `stream broker run`, what works against it, and a watch on its server's memory."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from beamstream.protocol.client import Server
 
@@ -56,6 +57,30 @@ def running_broker(memory: str, spill: Path | None = None, *options: str) -> Ite
                 process.wait(END_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+class Child:
+    """A process of ours that tells what it found through a pipe."""
+
+    def __init__(self, work: Any, *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._heard, said = context.Pipe(duplex=False)
+        self._process = context.Process(target=work, args=(*arguments, said), daemon=True)
+        self._process.start()
+        said.close()
+
+    def ended(self, wait_s: float) -> bool:
+        """Whether it has something to tell."""
+        return self._heard.poll(wait_s)
+
+    def tell(self) -> dict[str, Any]:
+        """Return the next thing that it tells."""
+        try:
+            said: dict[str, Any] = self._heard.recv()
+        except EOFError:
+            self._process.join()
+            raise ProofError(f"a process ended with status {self._process.exitcode}; it says why above") from None
+        return said
 
 
 class MemoryWatch:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -36,7 +35,7 @@ from beamstream.protocol.client import Server
 from beamstream.receipt import chain
 from beamstream.streams import stream_state
 from beamstream_broker.sizes import parse_bytes
-from broker_process import MemoryWatch, Progress, ProofError, RunningBroker, need_disk, running_broker
+from broker_process import Child, MemoryWatch, Progress, ProofError, RunningBroker, need_disk, running_broker
 
 ADDRESS = Address("proof", "memory", "run")
 GROUP = "sleeper"
@@ -115,30 +114,6 @@ def consume(url: str, n_frames: int, said: Connection) -> None:
         counts = consumer.counts
         lost = {"skipped": counts.n_skipped, "corrupt": counts.n_corrupt, "missing": counts.n_missing}
     said.send({"ids": ids, "checksums": checksums, "s": seconds, "lost": lost})
-
-
-class Child:
-    """A process of ours that tells what it found through a pipe."""
-
-    def __init__(self, work: Any, *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._heard, said = context.Pipe(duplex=False)
-        self._process = context.Process(target=work, args=(*arguments, said), daemon=True)
-        self._process.start()
-        said.close()
-
-    def ended(self, wait_s: float) -> bool:
-        """Whether it has something to tell."""
-        return self._heard.poll(wait_s)
-
-    def tell(self) -> dict[str, Any]:
-        """Return the next thing that it tells."""
-        try:
-            said: dict[str, Any] = self._heard.recv()
-        except EOFError:
-            self._process.join()
-            raise ProofError(f"a process ended with status {self._process.exitcode}; it says why above") from None
-        return said
 
 
 def run(broker: RunningBroker, folder: Path, limit_bytes: int, n_frames: int, frame_bytes: int) -> dict[str, Any]:
