@@ -29,6 +29,13 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.1
 """How often the server's memory is looked at [s]: 6 GB/s fill the 15 % above the high-water mark of 4 GiB in that."""
 
+LOOK_SOON_S = 0.01
+"""How long until the next look where something had to go within the last second [s]: a producer that is faster than the
+disk has filled up again what was freed, and waits."""
+
+BUSY_FOR_S = 1.0
+"""How long such a time lasts after the last time that something had to go [s]."""
+
 LOG_EVERY_S = 60.0
 """How often the log hears what the server does [s]."""
 
@@ -69,6 +76,7 @@ class BrokerService:
         self._n_lost = 0
         self._n_restarts = 0
         self._died_at: list[float] = []
+        self._relieved_at = -BUSY_FOR_S
 
     def run(self, ready: Callable[[], None], metrics_port: int | None) -> int:
         """Look after the server until SIGINT or SIGTERM; returns the exit status.
@@ -88,7 +96,7 @@ class BrokerService:
         with service_shell("broker", self.snapshot, metrics_port, log_every_s=LOG_EVERY_S) as shell:
             self._let_in()
             ready()
-            while not shell.stop.wait(DISK_EVERY_S if self._disk is not None and self._disk.busy else LOOK_EVERY_S):
+            while not shell.stop.wait(self._pause_s()):
                 self._revive()
                 self.look()
                 shell.progress.tick()
@@ -117,12 +125,21 @@ class BrokerService:
             self._embedded.restart()
             self._let_in()
 
+    def _pause_s(self) -> float:
+        """Return how long until the next look [s]."""
+        on_disk_s = DISK_EVERY_S if self._disk is not None and self._disk.busy else LOOK_EVERY_S
+        return min(on_disk_s, self._memory_every_s())
+
+    def _memory_every_s(self) -> float:
+        """Return how often the memory is looked at now [s]: what is freed under pressure is soon filled again."""
+        return LOOK_SOON_S if time.monotonic() - self._relieved_at < BUSY_FOR_S else LOOK_EVERY_S
+
     def look(self) -> None:
         """Look at the server once: make room if it is full, keep what is to be kept. A lost server is waited for."""
         try:
             if self._disk is not None:
                 self._disk.look()
-            if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+            if time.monotonic() - self._looked_at >= self._memory_every_s():
                 self._look_at_memory()
             self._settling.look()
         except (ServerUnavailableError, ServerRefusedError) as error:
@@ -140,7 +157,8 @@ class BrokerService:
         self._looked_at = time.monotonic()
         info = read_info(self._server)
         self._memory = MemoryUse(used_bytes=int(info["used_memory"]), limit_bytes=int(info["maxmemory"]))
-        self._retention.relieve(self._memory)
+        if self._retention.relieve(self._memory):
+            self._relieved_at = time.monotonic()
         if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
             self._count(info)
             announce(self._server, self._presence())

@@ -34,6 +34,11 @@ payloads, 13.9 and 0 for 9 MiB, 256 and 7 for 40 MiB; processor time of the serv
 MAX_PAYLOAD_BYTES = 512 * 1024**2
 """Longest string the server takes [bytes]; Redis's own limit for one value."""
 
+RESERVE_SHARE = 64
+"""Writing is refused when this part of the memory is left, 16 MiB of 1 GiB: what is on its way to the server while it
+fills up is read before it can be refused, and has to lie somewhere. With it, 64 MiB stayed 0.9 MiB under their limit,
+without it they were 0.14 MiB over."""
+
 OUTPUT_HARD_LIMIT_BYTES = 1024**3
 OUTPUT_SOFT_LIMIT_BYTES = 512 * 1024**2
 OUTPUT_SOFT_LIMIT_S = 60
@@ -58,7 +63,7 @@ class ServerSettings:
     Attributes
     ----------
     memory_bytes : int
-        ``maxmemory`` [bytes].
+        What it may take [bytes].
     directory : Path
         Its private working directory.
     socket_path : Path
@@ -86,6 +91,11 @@ class ServerSettings:
     def inner_url(self, *, with_password: bool) -> str:
         """Return the URL of the inner socket."""
         return replace(self, socket_path=self.inner_path).url(with_password=with_password)
+
+    @property
+    def write_limit_bytes(self) -> int:
+        """``maxmemory`` [bytes]: from here on writing is refused; see `RESERVE_SHARE`."""
+        return self.memory_bytes - self.memory_bytes // RESERVE_SHARE
 
     def url(self, *, with_password: bool) -> str:
         """Return the URL of the Unix socket."""
@@ -116,7 +126,7 @@ def render_configuration(settings: ServerSettings) -> str:
         f"port {settings.port or 0}",
         f"bind {settings.host}",
         "protected-mode yes",
-        f"maxmemory {settings.memory_bytes}",
+        f"maxmemory {settings.write_limit_bytes}",
         "maxmemory-policy noeviction",
         'save ""',
         "appendonly no",

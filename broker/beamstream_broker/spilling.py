@@ -11,6 +11,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from beamstream.protocol import Entry, EntryKind, StreamKeys, read_entry
 from beamstream.protocol.client import Server
 from beamstream.segments import (
     Record,
+    RecordKind,
     SegmentBusyError,
     SegmentError,
     SegmentFormatError,
@@ -61,6 +63,18 @@ class SpillCounts:
     n_gone: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """Entries that are spilled at once: their records, the place of the last one and the messages up to there, their
+    payload [bytes], whether the stream ends with them."""
+
+    records: list[Record]
+    last: Place
+    n_messages: int
+    payload_bytes: int
+    ends: bool
+
+
 class StreamSpiller:
     """Spills one stream into the segments of one folder."""
 
@@ -85,33 +99,51 @@ class StreamSpiller:
         raw = self._server.call("XREVRANGE", self._keys.index, format_place(place), "-", "COUNT", 1)
         return max((read_entry(entry_id, _as_dict(flat)).n_messages for entry_id, flat in raw), default=0)
 
-    def spill_page(self) -> int | None:
-        """Spill the next entries; returns their payload bytes [bytes], None where there is nothing more.
+    def spill(self, wanted_bytes: int, reading: Executor) -> None:
+        """Spill until so many payload bytes more are on disk, or nothing is left [bytes].
+
+        While a page is written the next one is read, so that the disk does not wait for the server.
 
         Raises
         ------
         SegmentError
             If the disk does not take them; nothing has left memory, and it can be tried again.
         """
-        raw = self._server.call(
-            "XRANGE", self._keys.index, "(" + format_place(self.spilled), "+", "COUNT", PAGE_MESSAGES
-        )
+        page = self._read_page(self.spilled)
+        while page is not None:
+            wanted_bytes -= page.payload_bytes
+            ahead = reading.submit(self._read_page, page.last) if wanted_bytes > 0 else None
+            try:
+                self._write_page(page)
+            finally:
+                page = ahead.result() if ahead is not None else None
+
+    def _read_page(self, behind: Place) -> _Page | None:
+        """Read the next entries and their payloads; None where there is nothing more."""
+        raw = self._server.call("XRANGE", self._keys.index, "(" + format_place(behind), "+", "COUNT", PAGE_MESSAGES)
         if not raw:
             return None
         page = _within_bytes([(entry_id, _as_dict(flat)) for entry_id, flat in raw])
         records = self._records(page)
-        self._writer.append_all(records)
+        return _Page(
+            records=records,
+            last=parse_place(page[-1][0]),
+            n_messages=read_entry(*page[-1]).n_messages,
+            payload_bytes=sum(memoryview(record.payload).nbytes for record in records),
+            ends=any(record.kind is RecordKind.END for record in records),
+        )
+
+    def _write_page(self, page: _Page) -> None:
+        self._writer.append_all(page.records)
         self._writer.sync()
-        self.spilled = parse_place(page[-1][0])
-        self._n_spilled = max(self._n_spilled, read_entry(*page[-1]).n_messages)
-        if any(read_entry(*one).kind is EntryKind.END for one in page):
+        self.spilled = page.last
+        self._n_spilled = max(self._n_spilled, page.n_messages)
+        if page.ends:
             self._writer.append_state(self._state())
             self._writer.close()
         self._announce()
-        n_bytes = sum(memoryview(record.payload).nbytes for record in records)
-        self._counts.n_spilled += len(records)
-        self._counts.spilled_bytes += n_bytes
-        return n_bytes
+        self._counts.n_spilled += len(page.records)
+        self._counts.spilled_bytes += page.payload_bytes
 
     def _records(self, page: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Record]:
         entries = [read_entry(*one) for one in page]
@@ -178,6 +210,7 @@ class Spilling:
         self._server = server
         self._root = root.absolute()
         self._spillers: dict[Address, tuple[int, StreamSpiller]] = {}
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="read ahead")
 
     def spill(self, address: Address, created_ns: int, wanted_bytes: int) -> Place:
         """Spill a stream until so many bytes more are on disk, or nothing is left; returns how far the disk goes.
@@ -187,9 +220,7 @@ class Spilling:
         spiller: StreamSpiller | None = None
         try:
             spiller = self._spiller(address, created_ns)
-            n_bytes = 0
-            while n_bytes < wanted_bytes and (more := spiller.spill_page()) is not None:
-                n_bytes += more
+            spiller.spill(wanted_bytes, self._reading)
             self._say("")
         except (SegmentError, SegmentBusyError, SegmentFormatError) as error:
             self._say(str(error))

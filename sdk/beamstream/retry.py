@@ -21,6 +21,14 @@ FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
 """Longest pause between retries [s]: a server that comes back is found within a second."""
 
+LONGEST_HELD_BACK_S = 0.1
+"""Longest pause before a full server is tried again [s]: a disk frees some 40 MB in that time, and must not run out of
+work while its producer sleeps."""
+
+QUIET_S = 1.0
+"""How long a full server is waited for without a word [s]: where the disk is slower than the detector, every batch
+waits a little. It is counted all the same."""
+
 REPORT_EVERY_S = 10.0
 """How often a retry that goes on for the same reason is logged [s]."""
 
@@ -59,7 +67,7 @@ def with_retries(attempt: Callable[[int], T], *, timeout_s: float | None, stop: 
         If the server stayed lost or full for `timeout_s`.
     """
     started = time.monotonic()
-    reported = started
+    report_at = started
     said: set[str] = set()
     n_attempts = 0
     pause_s = FIRST_PAUSE_S
@@ -72,14 +80,17 @@ def with_retries(attempt: Callable[[int], T], *, timeout_s: float | None, stop: 
                 raise _after_waiting(error, waited_s) from error
             if isinstance(error, BufferFullError):
                 counts.n_held_back += 1
+                quiet_until, longest_s = started + QUIET_S, LONGEST_HELD_BACK_S
             else:
                 counts.n_reconnects += 1
-            if str(error) not in said or time.monotonic() - reported >= REPORT_EVERY_S:
-                reported = time.monotonic()
+                quiet_until, longest_s = started, LONGEST_PAUSE_S
+            now = time.monotonic()
+            if now >= quiet_until and (str(error) not in said or now >= report_at):
+                report_at = now + REPORT_EVERY_S
                 said.add(str(error))
-                log.warning("%s; trying again (for %.0f s so far)", error, waited_s)
+                log.warning("%s; trying again (for %.0f s so far)", _after_waiting(error, waited_s), waited_s)
         n_attempts += 1
-        stop.wait(pause_s)
+        stop.wait(min(pause_s, longest_s))
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 

@@ -121,7 +121,7 @@ def test_it_serves_and_evicts_nothing_and_persists_nothing(binary: Path) -> None
         assert ask(server.url, "PING")
         settings = ask(server.url, "CONFIG", "GET", "maxmemory*", "save", "appendonly", "proto-max-bulk-len")
     assert isinstance(settings, dict)
-    assert settings["maxmemory"] == str(MEMORY_BYTES)
+    assert settings["maxmemory"] == str(server.settings.write_limit_bytes)
     assert settings["maxmemory-policy"] == "noeviction"
     assert settings["save"] == ""
     assert settings["appendonly"] == "no"

@@ -202,3 +202,19 @@ def test_finishing_twice_changes_nothing(broker: str, last_id: int) -> None:
     state = read_state(server, keys)
     assert state is not None
     assert (state.word, state.next_stream, state.last_id) == ("complete", None, last_id)
+
+
+def test_a_finished_stream_waits_as_long_as_others_still_send(broker: str) -> None:
+    server, keys = Server(broker), StreamKeys(Address("bt", "det", "run"))
+    server.script("open", [keys.state], [1, 60_000, "", ""])
+    server.script("finish", keys.sequence, [3, "complete", ""])
+
+    def send_after_50_s(message_id: int) -> Any:
+        server.call("HINCRBY", keys.state, "finish_since_ms", -50_000)
+        header = encode_header(Header(payload_bytes=1, checksum=0, timestamp_ns=0))
+        return server.script("publish", keys.sequence, [0, message_id, header, b"x"])
+
+    assert [Status(send_after_50_s(message_id)[-1]) for message_id in (1, 2, 3)] == [Status.APPENDED] * 3
+    state = read_state(server, keys)
+    assert state is not None
+    assert (state.finished, state.n_missing, state.n_late) == (True, 0, 0)

@@ -139,6 +139,21 @@ def test_a_name_that_comes_again_gets_a_folder_of_its_own(broker: str, tmp_path:
     assert sorted(path.name for path in (tmp_path / "bt" / "det").iterdir()) == ["run", "run_2"]
 
 
+def test_a_late_message_that_is_sent_again_stays_though_later_ids_have_left_memory(broker: str, tmp_path: Path) -> None:
+    with Producer(ADDRESS, broker=broker, patience_s=0) as producer:
+        for message_id in range(2, 11):
+            producer.send(message_id, payload(message_id))
+        producer.flush()
+        relieve(Server(broker), tmp_path)
+        assert producer.send(1, payload(1)).result() == "late"
+        assert producer.send(1, payload(1)).result() == "duplicate"
+    with Consumer(ADDRESS, broker=broker) as consumer:
+        assert consumer.read(1).payload == payload(1)
+    relieve(Server(broker), tmp_path)
+    with Consumer(ADDRESS, broker=broker) as consumer:
+        assert consumer.read(1).payload == payload(1)
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for 8 MiB."""

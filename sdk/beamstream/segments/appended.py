@@ -16,6 +16,9 @@ from .errors import SegmentBusyError, SegmentClosedError, write_error
 MAX_PARTS = 1024
 """Most pieces of memory in one system call: Linux's IOV_MAX."""
 
+CALL_BYTES = 4 << 20
+"""Bytes written with one system call before the disk is set to work on them [bytes]."""
+
 FOLDER_MODE = 0o755
 FILE_MODE = 0o644
 """Rights of what is made, before the umask."""
@@ -95,7 +98,8 @@ class AppendedFile:
         self._ragged = True
         try:
             while views:
-                written = os.pwritev(descriptor, views[:MAX_PARTS], offset)
+                written = os.pwritev(descriptor, _first(views), offset)
+                _begin_writing(descriptor, offset, written)
                 offset += written
                 views = _behind(views, written)
         except OSError as error:
@@ -135,6 +139,27 @@ class AppendedFile:
         if self._descriptor is None:
             raise SegmentClosedError(self.path)
         return self._descriptor
+
+
+def _first(views: list[memoryview]) -> list[memoryview]:
+    """Return the pieces of memory for one system call, at least one."""
+    n_bytes = 0
+    for number, view in enumerate(views[:MAX_PARTS]):
+        n_bytes += len(view)
+        if n_bytes > CALL_BYTES and number:
+            return views[:number]
+    return views[:MAX_PARTS]
+
+
+def _begin_writing(descriptor: int, offset: int, length: int) -> None:
+    """Let the disk begin with what was just written, while the next is copied; nothing is waited for.
+
+    Linux does so when it is told that the pages will not be needed: it sets out to write those that are dirty, and
+    keeps them until they are written.
+    """
+    if length >= CALL_BYTES // 2:
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def _behind(views: list[memoryview], written: int) -> list[memoryview]:

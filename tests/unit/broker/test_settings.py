@@ -28,6 +28,10 @@ def test_without_a_port_tcp_is_off() -> None:
     assert make_settings().tcp_url(with_password=True) is None
 
 
+def test_writing_is_refused_a_little_before_the_memory_is_full() -> None:
+    assert f"maxmemory {1024**3 - 16 * 1024**2}\n" in render_configuration(make_settings())
+
+
 def test_the_password_is_in_the_urls_only_on_demand() -> None:
     settings = make_settings(port=6379, password="p@ss word")  # noqa: S106
     assert settings.url(with_password=True) == "unix:///run/one/valkey.sock?password=p%40ss%20word"

@@ -15,13 +15,24 @@ if redis.call('EXISTS', state) == 0 then
   return redis.error_reply('NOSTREAM the stream was deleted')
 end
 
-local function duplicate(id, header, known)
+-- Whether payloads up to an entry have left memory. A late message stands behind others, so its id does not say.
+local function has_left(entry_id)
+  local released = redis.call('HGET', state, 'released_entry')
+  if not released then return false end
+  local position, number = string.match(entry_id, '^(%d+)-(%d+)$')
+  local last_position, last_number = string.match(released, '^(%d+)-(%d+)$')
+  position, last_position = tonumber(position), tonumber(last_position)
+  return position < last_position or (position == last_position and tonumber(number) <= tonumber(last_number))
+end
+
+-- What is there already, in an entry or held.
+local function duplicate(header, known, entry_id)
   if checksum(known) ~= checksum(header) then
     s.n_conflict = s.n_conflict + 1
     return CONFLICT
   end
   if retried then s.n_retried = s.n_retried + 1 else s.n_duplicate = s.n_duplicate + 1 end
-  if id < s.released then return RELEASED end
+  if entry_id and has_left(entry_id) then return RELEASED end
   return DUPLICATE
 end
 
@@ -37,9 +48,10 @@ end
 local function take_late(id, header, payload_bytes, payload)
   local key = id_text(id)
   local late_id = redis.call('HGET', late, key)
-  local known = header_at(late_id or (key .. '-0'))
+  local entry_id = late_id or (key .. '-0')
+  local known = header_at(entry_id)
   if known then
-    return duplicate(id, header, known)
+    return duplicate(header, known, entry_id)
   end
   local position = s.next - 1 + s.sealed
   redis.call('HSET', late, key, append(id_text(position) .. '-*', id, header, payload_bytes, payload))
@@ -51,7 +63,7 @@ end
 local function hold(id, header, payload_bytes, payload)
   local known = held_at(id)
   if known then
-    return duplicate(id, header, cmsgpack.unpack(known)[3])
+    return duplicate(header, cmsgpack.unpack(known)[3])
   end
   hold_message(id, header, payload_bytes, payload)
   return HELD

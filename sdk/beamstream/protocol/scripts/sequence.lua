@@ -47,6 +47,8 @@ end
 local function append(entry_id, id, header, payload_bytes, payload)
   s.bytes = s.bytes + payload_bytes
   s.n_received = s.n_received + 1
+  -- Somebody still sends: the patience with what is missing at the end of a finished stream begins anew.
+  if s.finish_since_ms > 0 then s.finish_since_ms = now_ms end
   local fields = {'h', header, 'b', id_text(s.bytes), 'n', id_text(s.n_received)}
   if payload then
     fields[7], fields[8] = 'p', payload

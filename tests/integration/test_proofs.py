@@ -1,0 +1,54 @@
+"""The short forms of the proofs in `benchmarks/`: the same commands with less of everything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="the benchmarks are not part of an installation")
+
+
+def prove(name: str, *arguments: str, fails: bool = False) -> Any:
+    """Run a proof; returns what it found, and fails where it fails, unless it may."""
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or (fails and done.returncode == 1), done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def test_a_group_that_slept_gets_five_times_the_memory_from_disk_in_order(tmp_path: Path) -> None:
+    found = prove(
+        "through_memory", "--gb", "0.3", "--memory", "64MiB", "--frame-bytes", "262144", "--folder", str(tmp_path)
+    )
+    assert found["n_frames"] == 1144
+    assert found["receipt_on_disk"] == found["receipt_online"] == found["chain_of_what_was_sent"]
+    assert found["highest_used_bytes"] < found["memory_limit_bytes"]
+    assert list(tmp_path.iterdir()) == [], "all files are removed"
+
+
+def test_one_reader_sees_what_four_producers_interleave_in_order_though_some_ids_come_late() -> None:
+    found = prove("interleaved", "--messages", "20000")
+    assert found["n_producers"] == 4
+    assert found["n_delayed"] > 100
+    assert (found["n_gaps"], found["n_failed"]) == (0, 0)
+
+
+def test_the_index_of_small_messages_costs_less_than_250_bytes_each() -> None:
+    found = prove("index_cost", "--messages", "30000")
+    assert [one["name"] for one in found] == ["plain", "array", "frame"]
+    assert all(0 < one["index_bytes_per_message"] <= 250 for one in found)
+
+
+def test_the_spill_benchmark_states_every_figure(tmp_path: Path) -> None:
+    # How fast it is on a busy machine is no test.
+    found = prove("spill", "--gb", "0.05", "--rounds", "1", "--cold", "--folder", str(tmp_path), fails=True)
+    assert found["total_bytes"] == 47 << 20
+    assert all(len(rates) == 1 and rates[0] > 0 for rates in found["gb_per_s"].values())
+    assert found["ratio"] > 0
