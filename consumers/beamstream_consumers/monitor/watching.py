@@ -14,6 +14,7 @@ from beamstream import Address, Consumer, Frame, SourceAddress
 from beamstream.errors import (
     ChecksumError,
     CodecError,
+    DatasetStreamError,
     NothingNewError,
     PayloadGoneError,
     StreamFinishedError,
@@ -74,6 +75,8 @@ def watch(
     ------
     StreamNotFoundError
         If there is no such stream and it is not to be waited for, or it was deleted.
+    DatasetStreamError
+        If the stream's messages are datasets.
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used.
     """
@@ -82,6 +85,8 @@ def watch(
     if consumer is None:
         return
     with consumer:
+        if (n_parts := consumer.state.n_parts) > 1:
+            raise DatasetStreamError(str(address), n_parts, "monitor")
         metadata = consumer.metadata
         ended = False
         while not (ended or stop.is_set() or superseded()):
