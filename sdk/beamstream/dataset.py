@@ -151,6 +151,12 @@ class Dataset(Frame):
         for name, value in {**defaults, **fields, "_payloads": payload, "_joined": None}.items():
             object.__setattr__(self, name, value)
 
+    def __reduce__(self) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
+        """Travel to another process as what it was made of; views of one buffer become bytes of their own."""
+        names = ("address", "message_id", "header", "late", "n_deliveries", "entry_id")
+        fields = {name: getattr(self, name) for name in names}
+        return _make_dataset, (tuple(bytes(payload) for payload in self._payloads), fields)
+
     @property
     def payload(self) -> bytes:
         """The bytes of all parts that are here, one behind the other; joined when first asked for."""
@@ -218,6 +224,10 @@ class Dataset(Frame):
         for place, frame in enumerate(self.parts):
             frame.array(out=out[place])
         return out
+
+
+def _make_dataset(payload: tuple[Payload, ...], fields: dict[str, Any]) -> Dataset:
+    return Dataset(payload=payload, **fields)
 
 
 def merge(header: Header, others: Iterable[Header]) -> Header:

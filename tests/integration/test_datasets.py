@@ -36,8 +36,9 @@ from beamstream.segments import SegmentStream, stream_folder
 from beamstream.service import run_handler
 from beamstream.state import StreamState, read_state
 from beamstream.streams import delete_stream
+from beamstream_broker.restoring import restore_stream
 from beamstream_broker.retention import MemoryUse, Retention
-from beamstream_broker.spilling import Spilling
+from beamstream_broker.spilling import SpillCounts, Spilling, StreamSpiller
 from beamstream_consumers.bin import BinHandler
 from beamstream_consumers.monitor.watching import watch
 from beamstream_consumers.write.handler import WriteHandler
@@ -175,6 +176,19 @@ def test_with_too_few_parts_an_id_is_passed_over_and_what_came_follows_late(four
     assert receipt.missing_parts == {1: 1, 2: 1, 3: 2, 4: 1}
 
 
+def test_too_much_behind_an_incomplete_dataset_ends_its_patience(broker: str) -> None:
+    with Producer(ADDRESS, broker=broker, n_parts=2, min_parts=1, patience_s=FOR_EVER_S) as producer:
+        send(producer, 1, 1)
+        for message_id in range(2, 80):
+            for part in (1, 2):
+                future = producer.send(message_id, b"", part=part, metadata={"x": bytes(500_000)})
+        future.result(30)
+        assert producer.finish() == 79
+    state = state_of(broker)
+    assert (state.n_received, state.n_incomplete, state.n_missing, state.n_held) == (79, 1, 0, 0)
+    assert Server(broker).call("HGET", StreamKeys(ADDRESS).state, "held_bytes") == b"0"
+
+
 def test_patience_counts_from_the_first_part(broker: str) -> None:
     with Producer(ADDRESS, broker=broker, n_parts=2, min_parts=1, patience_s=FOR_EVER_S) as producer:
         send(producer, 1, 1)
@@ -195,6 +209,7 @@ def test_a_part_that_comes_late_is_delivered_late_and_found_by_the_id(four: Prod
         assert parts_of(consumer) == [(1, (1, 2, 4), False), (2, (1, 2, 3, 4), False), (1, (3,), True)]
         consumer.flush()
         assert consumer.counts.n_acknowledged == 3
+        assert Server(broker).call("XPENDING", StreamKeys(ADDRESS).index, "g")[0] == 0
         whole = consumer.read(1)
         assert (whole.missing_parts, whole.late) == ((), True)
         assert whole.payload == b"".join(payload(1, part) for part in (1, 2, 3, 4))
@@ -389,6 +404,43 @@ def test_what_was_spilled_is_read_whole_and_by_part_with_and_without_a_server(
     assert make_receipt(server, ADDRESS) == online
 
 
+def test_a_stream_that_is_put_back_from_its_segments_is_what_it_was(
+    four: Producer, broker: str, tmp_path: Path
+) -> None:
+    fill(four, broker)
+    server = Server(broker)
+    with Consumer(ADDRESS, broker=broker, group="g") as consumer:
+        before = list(consumer)
+        by_id = [consumer.read(message_id) for message_id in (1, 2, 3, 4)]
+    receipt, live = make_receipt(server, ADDRESS), state_of(broker)
+    relieve(server, tmp_path)
+    delete_stream(server, ADDRESS)
+    assert restore_stream(server, stream_folder(tmp_path, ADDRESS)) == (ADDRESS, 4)
+    with Consumer(ADDRESS, broker=broker) as consumer:
+        assert list(consumer) == before
+        assert [consumer.read(message_id) for message_id in (1, 2, 3, 4)] == by_id
+    assert replace(make_receipt(server, ADDRESS), groups=[]) == replace(receipt, groups=[])
+    assert send(four, 4, 2, 1) == ["duplicate"] * 2
+    assert send(four, 3, 1, 3) == ["late"] * 2
+    state = state_of(broker)
+    assert (state.n_received, state.n_incomplete, state.n_additions) == (4, live.n_incomplete - 1, live.n_additions + 2)
+
+
+def test_what_came_of_a_dataset_goes_to_disk_together_with_its_gap(
+    four: Producer, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beamstream_broker.spilling.PAGE_MESSAGES", 2)
+    for message_id in range(1, 8):
+        send(four, message_id, *((1, 2, 3, 4) if message_id % 3 == 1 else (1,)))
+    lose_patience(broker)
+    spiller = StreamSpiller(Server(broker), ADDRESS, tmp_path / "run", SpillCounts())
+    reached = []
+    while spiller.spill_page() is not None:
+        reached.append(spiller.spilled)
+    spiller.close()
+    assert reached == [(1, 0), (2, 1), (3, 1), (4, 0), (5, 1), (6, 1), (7, 0)]
+
+
 def test_the_state_is_drawn_up_from_segments_as_it_was(four: Producer, broker: str, tmp_path: Path) -> None:
     fill(four, broker)
     relieve(Server(broker), tmp_path)
@@ -398,7 +450,7 @@ def test_the_state_is_drawn_up_from_segments_as_it_was(four: Producer, broker: s
         assert not any(reader.verify().n_damaged for reader in stream.segments.values())
         numbers = [stored.entry.n_messages for stored in stream.entries()]
     with Consumer(stream_folder(tmp_path, ADDRESS)) as consumer:
-        assert consumer.state == replace(live, released_id=live.next_id)
+        assert consumer.state == replace(live, released_id=live.next_id, spilled_position=0, n_spilled=0)
     server, keys = Server(broker), StreamKeys(ADDRESS)
     entries = server.call("XRANGE", keys.index, "-", "+")
     assert numbers == [int(dict(zip(flat[::2], flat[1::2], strict=True))[b"n"]) for _, flat in entries]

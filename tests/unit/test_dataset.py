@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import msgpack
@@ -162,6 +163,15 @@ def test_datasets_are_equal_where_all_of_them_is() -> None:
     first, second = module(1, 10), module(2, 20)
     assert frame_of(first, second) == frame_of(first, (second[0], memoryview(second[1])))  # type: ignore[arg-type]
     assert frame_of(first, second) != frame_of(first, module(2, 21))
+
+
+def test_a_dataset_travels_to_another_process() -> None:
+    first, second = module(1, 10), module(2, 20)
+    both = first[1] + second[1]
+    frame = make_frame(
+        ADDRESS, 7, dataset_header(2, [first[0], second[0]]), [both[:12], memoryview(both)[12:]], late=True
+    )
+    assert pickle.loads(pickle.dumps(frame)) == frame  # noqa: S301 (our own bytes)
 
 
 def test_an_incomplete_dataset_is_no_array() -> None:
