@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,7 @@ class _Restoring:
 
     def _build_index(self, index: str, late: str) -> EntryTally:
         tally = EntryTally()
+        late_ids: defaultdict[int, list[str]] = defaultdict(list)  # several where parts of a dataset came one by one
         commands: list[Command] = []
         n_bytes = 0
         for stored in self._stream.entries():
@@ -145,7 +147,9 @@ class _Restoring:
             fields = [part for pair in stored.fields(payload).items() for part in pair]
             commands.append(("XADD", index, stored.entry.entry_id, *fields))
             if stored.entry.late:
-                commands.append(("HSET", late, stored.entry.message_id, stored.entry.entry_id))
+                entry_ids = late_ids[stored.entry.message_id]
+                entry_ids.append(stored.entry.entry_id)
+                commands.append(("HSET", late, stored.entry.message_id, " ".join(entry_ids)))
             n_bytes += len(payload or b"")
             if len(commands) >= PAGE or n_bytes > PAGE_BYTES:
                 self._send(commands)
@@ -183,7 +187,7 @@ class _Restoring:
     def _state(self, tally: EntryTally) -> dict[bytes, bytes]:
         state = restored_state(self._snapshot.state, tally, self._stream.ending())
         state[b"spilled_entry"] = tally.last_entry.encode()
-        state[b"spilled_n"] = b"%d" % tally.n_received
+        state[b"spilled_n"] = b"%d" % (tally.n_received + tally.n_additions)
         state[b"spill_host"] = socket.gethostname().encode()
         state[b"spill_folder"] = bytes(self._stream.folder.absolute())
         state[b"restored_ns"] = b"%d" % time.time_ns()

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beamstream.address import Address
+from beamstream.dataset import payload_ids
 from beamstream.errors import CorruptDataError, ServerRefusedError, StreamNotFoundError
 from beamstream.payloads import MemoryTier
 from beamstream.protocol import StreamKeys, decode_header
@@ -186,7 +187,7 @@ class Retention:
         before = self.server.call("HGET", keys.state, "released_entry")
         flat = self.server.script("release", [keys.index, keys.state], [format_place(limit), n_wanted, int(dropping)])
         headers = [(int(one), decode_header(two)) for one, two in zip(flat[::2], flat[1::2], strict=True)]
-        MemoryTier(self.server, keys).delete([(message_id, header.checksum) for message_id, header in headers])
+        MemoryTier(self.server, keys).delete([one for named in headers for one in payload_ids(*named)])
         if not headers and before == self.server.call("HGET", keys.state, "released_entry"):
             return None
         return [header.payload_bytes for _, header in headers]

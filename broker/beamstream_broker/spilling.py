@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from beamstream.address import Address
+from beamstream.dataset import payload_ids
 from beamstream.errors import StreamNotFoundError
 from beamstream.payloads import MemoryTier
 from beamstream.protocol import Entry, EntryKind, StreamKeys, read_entry
@@ -44,6 +45,10 @@ PAGE_MESSAGES = 256
 
 PAGE_BYTES = 32 << 20
 """Payload bytes spilled at once [bytes]: large enough for the disk's own speed, small against any memory limit."""
+
+
+INCOMPLETE = "incomplete"
+"""Reason of a gap whose dataset had too few parts; see datasets.lua."""
 
 
 @dataclass(slots=True)
@@ -147,16 +152,17 @@ class StreamSpiller:
 
     def _records(self, page: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Record]:
         entries = [read_entry(*one) for one in page]
-        stored = [(e.message_id, e.header.checksum) for e in entries if e.header is not None and e.inline is None]
-        payloads = iter(self._tier.fetch(stored))
+        wanted = [payload_ids(e.message_id, e.header) if e.header and e.inline is None else [] for e in entries]
+        payloads = iter(self._tier.fetch([one for of_entry in wanted for one in of_entry]))
         records = []
-        for (entry_id, fields), entry in zip(page, entries, strict=True):
+        for (entry_id, fields), entry, of_entry in zip(page, entries, wanted, strict=True):
+            payload = _joined([next(payloads) for _ in of_entry])
             if entry.kind is EntryKind.END:
                 records.append(self._end_record(entry))
             elif entry.kind is not EntryKind.UNREADABLE:
-                payload = next(payloads) if entry.header is not None and entry.inline is None else None
-                self._counts.n_gone += entry.header is not None and entry.inline is None and payload is None
-                records.append(record_of_entry(entry_id, fields, payload))
+                self._counts.n_gone += bool(of_entry) and payload is None
+                is_dataset = entry.header is not None and bool(entry.header.parts)
+                records.append(record_of_entry(entry_id, fields, payload, is_dataset=is_dataset))
         return records
 
     def _end_record(self, entry: Entry) -> Record:
@@ -267,14 +273,30 @@ def _as_dict(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def _joined(payloads: list[bytes | None]) -> bytes | None:
+    """Return the payloads of a message's parts one behind the other; None where one of them is gone."""
+    there = [payload for payload in payloads if payload is not None]
+    if not there or len(there) < len(payloads):
+        return None
+    return there[0] if len(there) == 1 else b"".join(there)
+
+
 def _within_bytes(page: list[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """Return the first entries of a page, as many as fit into `PAGE_BYTES`, at least one."""
-    n_bytes = 0
+    """Return the first entries of a page, as many as fit into `PAGE_BYTES`, at least one message.
+
+    A gap goes together with what the script appended behind it: producers take a message for safe when what stands at its
+    id is on disk, and that may be the gap that it came too late for.
+    """
+    n_bytes = n_messages = 0
     for number, one in enumerate(page):
         header = read_entry(*one).header
         n_bytes += header.payload_bytes if header is not None else 0
-        if number and n_bytes > PAGE_BYTES:
-            return page[:number]
+        if n_messages and n_bytes > PAGE_BYTES:
+            page = page[:number]
+            break
+        n_messages += header is not None
+    while len(page) > 1 and read_entry(*page[-1]).kind is EntryKind.GAP:
+        page = page[:-1]
     return page
 
 

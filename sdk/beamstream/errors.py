@@ -13,6 +13,12 @@ class BeamstreamError(Exception):
     """Root of the tree; catching it catches everything that is ours."""
 
 
+def _some(numbers: Sequence[int], most: int = 8) -> str:
+    """Name the first few of some numbers."""
+    named = ", ".join(map(str, numbers[:most]))
+    return named if len(numbers) <= most else f"{named} and {len(numbers) - most} more"
+
+
 # --- misuse: the caller can mend it ------------------------------------------------------------------------------
 
 
@@ -42,6 +48,32 @@ class NotAnImageError(UsageError):
     def __init__(self, message_id: int) -> None:
         self.message_id = message_id
         super().__init__(f"message {message_id} carries no shape and dtype; use its payload instead of array()")
+
+
+class IncompleteDatasetError(UsageError):
+    """A dataset of which parts are missing was asked for one array of all."""
+
+    def __init__(self, message_id: int, missing_parts: Sequence[int], n_parts: int) -> None:
+        self.message_id = message_id
+        self.missing_parts = tuple(missing_parts)
+        self.n_parts = n_parts
+        super().__init__(
+            f"message {message_id} lacks {_some(self.missing_parts)} of its {n_parts} parts; "
+            "use the array() of each of its parts"
+        )
+
+
+class DatasetStreamError(UsageError):
+    """A stream of datasets was given to something that takes messages of one part only."""
+
+    def __init__(self, address: str, n_parts: int, who: str) -> None:
+        self.address = address
+        self.n_parts = n_parts
+        self.who = who
+        super().__init__(
+            f"{address}: its messages are datasets of {n_parts} parts, and {who} takes messages of one part; "
+            f"read them with Consumer, whole or one part of each (part=1 to {n_parts})"
+        )
 
 
 # --- handlers ----------------------------------------------------------------------------------------------------
@@ -187,6 +219,21 @@ class StreamExistsError(StreamError):
         super().__init__(address, "the stream is already there; delete it ('stream delete') or choose another name")
 
 
+class PartsMismatchError(StreamError):
+    """Two producers of a stream do not agree on the parts of its messages."""
+
+    def __init__(self, address: str, n_parts: int, min_parts: int, wanted_parts: int, wanted_min: int) -> None:
+        self.n_parts = n_parts
+        self.min_parts = min_parts
+        self.wanted_parts = wanted_parts
+        self.wanted_min = wanted_min
+        super().__init__(
+            address,
+            f"its messages have n_parts={n_parts}, min_parts={min_parts}, and this producer says "
+            f"n_parts={wanted_parts}, min_parts={wanted_min}; all producers of a stream have to say the same",
+        )
+
+
 class NothingNewError(StreamError):
     """The stream exists and is open, but nothing came within the timeout."""
 
@@ -277,9 +324,11 @@ class MessageTooLargeError(SendError):
 class IdConflictError(SendError):
     """Another payload is already in the stream under this id."""
 
-    def __init__(self, address: str, message_id: int) -> None:
+    def __init__(self, address: str, message_id: int, part: int = 0) -> None:
         self.message_id = message_id
-        super().__init__(address, f"message {message_id} is already there with another payload; the first one stays")
+        self.part = part
+        what = f"part {part} of message {message_id}" if part else f"message {message_id}"
+        super().__init__(address, f"{what} is already there with another payload; the first one stays")
 
 
 class StreamSealedError(SendError):

@@ -38,6 +38,14 @@ class Header:
         NumPy's name of the element with its byte order, e.g. ``<u2``. None: not an array.
     metadata : mapping
         What the producer says about this message: anything msgpack can carry.
+    n_parts : int
+        Of a dataset, how many parts it has once it is complete; 1 of what is no dataset.
+    parts : tuple of Header
+        Of a dataset, the parts that are there, in the order of their numbers; see `beamstream.dataset`.
+    part : int
+        Which part of a dataset this is, from 1; 0 of what is none.
+    is_addition : bool
+        These parts came after their dataset had been put into the index; the two count as one message.
     """
 
     payload_bytes: int
@@ -47,6 +55,18 @@ class Header:
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    n_parts: int = 1
+    parts: tuple[Header, ...] = ()
+    part: int = 0
+    is_addition: bool = False
+
+    @property
+    def missing_parts(self) -> tuple[int, ...]:
+        """Numbers of the parts that a dataset has not."""
+        if len(self.parts) == self.n_parts or not self.parts:
+            return ()
+        there = {part.part for part in self.parts}
+        return tuple(number for number in range(1, self.n_parts + 1) if number not in there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +108,26 @@ class Frame:
     def shape(self) -> tuple[int, ...]:
         """Shape of the array, slowest axis first; empty where the message is none."""
         return self.header.shape or ()
+
+    @property
+    def parts(self) -> tuple[Frame, ...]:
+        """Of a dataset, its parts in the order of their numbers, each like a frame; empty of an ordinary message."""
+        return ()
+
+    @property
+    def part(self) -> int:
+        """Which part of a dataset this is, from 1; 0 of what is none."""
+        return self.header.part
+
+    @property
+    def n_parts(self) -> int:
+        """How many parts the message has once it is complete; 1 of an ordinary one, and of a part."""
+        return self.header.n_parts
+
+    @property
+    def missing_parts(self) -> tuple[int, ...]:
+        """Of a dataset, the numbers of the parts that are not here; empty of an ordinary message."""
+        return self.header.missing_parts
 
     def array(self, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Unpack the pixels.
@@ -132,7 +172,8 @@ class Gap:
         The missing ids, both included.
     reason : str
         ``patience``: they did not come in time; ``finished``: the producer ended the stream without them;
-        ``held``: too much was waiting behind them.
+        ``held``: too much was waiting behind them; ``incomplete``: too few parts of a dataset came in time, and those
+        that came follow as a late message.
     """
 
     first_id: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from .dataset import PayloadId
 from .frame import Payload
 from .protocol import StreamKeys
 from .protocol.client import Server
@@ -24,16 +25,16 @@ FETCH_BYTES = 16 << 20
 class PayloadTier(Protocol):
     """One place where payloads can lie."""
 
-    def store(self, payloads: Sequence[tuple[int, int, Payload]]) -> list[Exception | None]:
-        """Store (message id, checksum, payload); returns per payload what kept it from being stored, or None."""
+    def store(self, payloads: Sequence[tuple[PayloadId, Payload]]) -> list[Exception | None]:
+        """Store (what names it, payload); returns per payload what kept it from being stored, or None."""
         ...
 
-    def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:
-        """Fetch by (message id, checksum); None where the payload is no longer here."""
+    def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
+        """Fetch by what names them; None where the payload is no longer here."""
         ...
 
-    def delete(self, wanted: Sequence[tuple[int, int]]) -> None:
-        """Delete by (message id, checksum); what is not there is ignored."""
+    def delete(self, wanted: Sequence[PayloadId]) -> None:
+        """Delete by what names them; what is not there is ignored."""
         ...
 
 
@@ -44,21 +45,21 @@ class MemoryTier:
         self._server = server
         self._keys = keys
 
-    def store(self, payloads: Sequence[tuple[int, int, Payload]]) -> list[Exception | None]:
+    def store(self, payloads: Sequence[tuple[PayloadId, Payload]]) -> list[Exception | None]:
         """Store payloads in one round trip."""
         answers = self._server.pipeline(
-            [("SET", self._keys.payload(message_id, checksum), payload) for message_id, checksum, payload in payloads]
+            [("SET", self._keys.payload(*payload_id), payload) for payload_id, payload in payloads]
         )
         return [answer if isinstance(answer, Exception) else None for answer in answers]
 
-    def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:
+    def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
         """Fetch payloads in one round trip."""
         if not wanted:
             return []
         answers: list[bytes | None] = self._server.call("MGET", *(self._keys.payload(*one) for one in wanted))
         return answers
 
-    def delete(self, wanted: Sequence[tuple[int, int]]) -> None:
+    def delete(self, wanted: Sequence[PayloadId]) -> None:
         """Delete payloads; the server gives their memory back in the background."""
         if wanted:
             self._server.call("UNLINK", *(self._keys.payload(*one) for one in wanted))

@@ -1,20 +1,24 @@
 """The receipt of a stream: what was expected, what came, and one checksum over all of it.
 
 The checksum chain is XXH3-64 over, in id order, each message id (8 bytes, little-endian) followed by the XXH3-64 of its
-payload (8 bytes, little-endian); so it is the same whether it is computed from the index or from a written file.
+payload (8 bytes, little-endian); so it is the same whether it is computed from the index or from a written file. A
+dataset's checksum is that of its header with all parts that came, also where some came later than others.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import xxhash
 
 from .address import Address
+from .dataset import merge
+from .frame import Header
 from .groups import GroupInfo, list_groups
 from .protocol import EntryKind
 from .protocol.client import Server
@@ -51,6 +55,37 @@ def missing_ranges(present: Iterable[int], last_id: int) -> list[tuple[int, int]
     return ranges
 
 
+class Contents:
+    """What came of a stream: the checksum of each message, and what is missing of datasets.
+
+    Attributes
+    ----------
+    checksums : dict of int to int
+        Checksum by message id; see `chain`.
+    incomplete : dict of int to Header
+        The datasets that are not complete, by message id.
+    """
+
+    def __init__(self) -> None:
+        self.checksums: dict[int, int] = {}
+        self.incomplete: dict[int, Header] = {}
+
+    def add(self, message_id: int, header: Header) -> None:
+        """Take in a message, or parts of a dataset that came later."""
+        before = self.incomplete.pop(message_id, None)
+        if before is not None:
+            header = merge(before, [header])
+        self.checksums[message_id] = header.checksum
+        if header.missing_parts:
+            self.incomplete[message_id] = header
+
+    @property
+    def missing_parts(self) -> dict[int, int]:
+        """How many datasets lack each part, by the part's number; parts that none lacks are left out."""
+        counted = Counter(part for header in self.incomplete.values() for part in header.missing_parts)
+        return dict(sorted(counted.items()))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What became of a stream.
@@ -78,6 +113,12 @@ class Receipt:
         Checksum chain over all payloads, 16 hexadecimal digits.
     groups : list of GroupInfo
         Each group's delivery.
+    n_parts : int
+        How many parts each message has; 1 where they are no datasets.
+    incomplete : int
+        Datasets of which parts are missing.
+    missing_parts : dict of int to int
+        How many datasets lack each part, by the part's number.
     """
 
     address: str
@@ -95,14 +136,17 @@ class Receipt:
     payload_bytes: int
     checksum: str
     groups: list[GroupInfo]
+    n_parts: int = 1
+    incomplete: int = 0
+    missing_parts: dict[int, int] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
-        """Whether the stream has ended, nothing is missing, and what was written is what was received."""
+        """Whether the stream has ended, no message and no part is missing, and what was written is what came."""
         written_right = self.written is None or (
             self.written == self.received and self.file_checksum in (None, self.checksum)
         )
-        return self.state != "open" and self.n_missing == 0 and self.dropped == 0 and written_right
+        return self.state != "open" and self.n_missing + self.incomplete + self.dropped == 0 and written_right
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
@@ -118,17 +162,14 @@ def make_receipt(server: Server, address: Address) -> Receipt:
         If there is no such stream.
     """
     state = stream_state(server, address)
-    payloads = [
-        (entry.message_id, entry.header.checksum)
-        for entry in index_entries(server, address)
-        if entry.kind is EntryKind.MESSAGE and entry.header is not None
-    ]
-    return draw_receipt(address, state, payloads, list_groups(server, address))
+    contents = Contents()
+    for entry in index_entries(server, address):
+        if entry.kind is EntryKind.MESSAGE and entry.header is not None:
+            contents.add(entry.message_id, entry.header)
+    return draw_receipt(address, state, contents, list_groups(server, address))
 
 
-def draw_receipt(
-    address: Address, state: StreamState, payloads: Collection[tuple[int, int]], groups: list[GroupInfo]
-) -> Receipt:
+def draw_receipt(address: Address, state: StreamState, contents: Contents, groups: list[GroupInfo]) -> Receipt:
     """Draw up a receipt from what is known of a stream, online or from files.
 
     Parameters
@@ -137,30 +178,33 @@ def draw_receipt(
         The stream.
     state : StreamState
         Where it stands.
-    payloads : collection of (int, int)
-        Message id and XXH3-64 of each payload, in any order.
+    contents : Contents
+        What came.
     groups : list of GroupInfo
         Its groups.
     """
     highest = state.last_id if state.finished else state.next_id - 1
     expected = state.n_expected if state.n_expected is not None else highest
-    missing = missing_ranges((message_id for message_id, _ in payloads), max(expected, highest))
+    missing = missing_ranges(contents.checksums, max(expected, highest))
     report = _writer_report(groups)
     return Receipt(
         address=str(address),
         state=state.word,
         expected=expected,
-        received=len(payloads),
+        received=len(contents.checksums),
         missing=missing,
         n_missing=sum(last - first + 1 for first, last in missing),
         duplicated=state.n_duplicate,
         late=state.n_late,
         dropped=state.n_dropped,
+        n_parts=state.n_parts,
+        incomplete=len(contents.incomplete),
+        missing_parts=contents.missing_parts,
         written=report.get("n_written"),
         file=report.get("path"),
         file_checksum=report.get("checksum"),
         payload_bytes=state.total_bytes,
-        checksum=f"{chain(payloads):016x}",
+        checksum=f"{chain(contents.checksums.items()):016x}",
         groups=groups,
     )
 

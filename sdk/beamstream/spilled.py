@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .dataset import PayloadId
 from .errors import CorruptDataError
 from .frame import Payload
 from .payloads import MemoryTier, PayloadTier
@@ -31,13 +32,13 @@ class SpilledTier:
         self._complained = False
         self._lock = threading.Lock()
 
-    def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:
-        """Fetch by (message id, checksum); None where it is not on a disk of this host."""
+    def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
+        """Fetch by what names them; None where it is not on a disk of this host."""
         with self._lock:
             stream = self._segments()
             if stream is None:
                 return [None] * len(wanted)
-            return [self._read(stream, message_id, checksum) for message_id, checksum in wanted]
+            return [self._read(stream, payload_id) for payload_id in wanted]
 
     def _segments(self) -> SegmentStream | None:
         from .segments import SegmentError, SegmentStream  # and with them NumPy, only where there is something spilled
@@ -52,16 +53,14 @@ class SpilledTier:
                 self._complain(f"on {host.decode()}, here {socket.gethostname()}: {error}")
         return self._stream
 
-    def _read(self, stream: SegmentStream, message_id: int, checksum: int) -> bytes | None:
+    def _read(self, stream: SegmentStream, payload_id: PayloadId) -> bytes | None:
         from .segments import SegmentError
 
         try:
-            found = stream.find(message_id)
-            if found is None and stream.refresh():
-                found = stream.find(message_id)
-            if found is None or found.is_gone:
-                return None
-            return stream.read(found.location, checksum)
+            location = stream.locate(payload_id)
+            if location is None and stream.refresh():
+                location = stream.locate(payload_id)
+            return None if location is None else stream.read(location, payload_id[1])
         except (SegmentError, CorruptDataError) as error:
             self._complain(str(error))
             return None
@@ -79,11 +78,11 @@ class TieredPayloads:
         self._memory: PayloadTier = MemoryTier(server, keys)
         self._disk = SpilledTier(server, keys)
 
-    def store(self, payloads: Sequence[tuple[int, int, Payload]]) -> list[Exception | None]:
+    def store(self, payloads: Sequence[tuple[PayloadId, Payload]]) -> list[Exception | None]:
         """Store payloads in memory."""
         return self._memory.store(payloads)
 
-    def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:
+    def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
         """Fetch payloads, wherever they are."""
         found = self._memory.fetch(wanted)
         missing = [place for place, payload in enumerate(found) if payload is None]
@@ -92,6 +91,6 @@ class TieredPayloads:
                 found[place] = payload
         return found
 
-    def delete(self, wanted: Sequence[tuple[int, int]]) -> None:
+    def delete(self, wanted: Sequence[PayloadId]) -> None:
         """Delete payloads from memory; what is on disk stays."""
         self._memory.delete(wanted)

@@ -27,6 +27,13 @@ class StreamState:
         Messages waiting behind an open gap.
     released_id : int
         Payloads of ids below this have left memory.
+    n_parts, min_parts : int
+        How many parts a message has, and with how many it is let through when the patience is over; 1 where messages
+        are no datasets.
+    n_incomplete : int
+        Datasets in the index of which parts are missing.
+    n_additions : int
+        Parts that came after their dataset had been appended; entries of their own, and no messages.
     finished : bool
         The end is written; nothing new comes but what is late.
     last_id : int
@@ -59,11 +66,20 @@ class StreamState:
     keep: str
     spilled_position: int
     n_spilled: int
+    n_parts: int = 1
+    min_parts: int = 1
+    n_incomplete: int = 0
+    n_additions: int = 0
 
     @property
     def is_on_disk(self) -> bool:
         """Whether everything that there is of a finished stream is on disk, its end included."""
-        return self.spilled_position > self.last_id and self.n_spilled >= self.n_received
+        return self.spilled_position > self.last_id and self.n_spilled >= self.n_entries
+
+    @property
+    def n_entries(self) -> int:
+        """What there is for readers: messages, and parts that came after their dataset."""
+        return self.n_received + self.n_additions
 
     @property
     def word(self) -> str:
@@ -116,6 +132,10 @@ def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:
             keep=fields.get(b"keep", b"overflow").decode("utf-8", "replace"),
             spilled_position=int(fields.get(b"spilled_entry", b"0").partition(b"-")[0]),
             n_spilled=number("spilled_n"),
+            n_parts=number("n_parts", 1),
+            min_parts=number("min_parts", 1),
+            n_incomplete=number("n_incomplete"),
+            n_additions=number("n_additions"),
         )
     except ValueError as error:
         raise EntryError(f"state of {where}", str(error)) from error

@@ -6,10 +6,12 @@ import difflib
 from collections.abc import Iterator
 
 from .address import Address, SourceAddress
+from .dataset import payload_ids
 from .errors import AddressError, StreamNotFoundError
 from .groups import group_names
 from .protocol import Entry, StreamKeys, read_entry
 from .protocol.client import Server
+from .protocol.held import waiting_payload_ids
 from .protocol.keys import SOURCES, streams_of
 from .put_back import put_back
 from .state import StreamState, read_state
@@ -84,9 +86,10 @@ def delete_stream(server: Server, address: Address) -> int:
     for entry in index_entries(server, address):
         if entry.header is None:
             continue
-        n_messages += 1
+        n_messages += not entry.header.is_addition
         if entry.inline is None:
-            stored.append(keys.payload(entry.message_id, entry.header.checksum))
+            stored += [keys.payload(*payload_id) for payload_id in payload_ids(entry.message_id, entry.header)]
+    stored += [keys.payload(*payload_id) for payload_id in waiting_payload_ids(server, keys)]
     groups = group_names(server, address)
     for start in range(0, len(stored), PAGE):
         server.call("UNLINK", *stored[start : start + PAGE])

@@ -36,6 +36,7 @@ PAGES = {
     "docs/tutorials/first-steps.md": {"[1062, 1028]": "[...]", "0.1 m": "... m"},  # a smaller detector
     "docs/how-to/write-a-consumer.md": {},
     "docs/how-to/write-a-source.md": {},
+    "docs/how-to/several-modules-one-stream.md": {},
     "docs/how-to/read-the-files.md": {},
     "docs/reference/configuration.md": {},
 }

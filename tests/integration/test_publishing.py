@@ -223,7 +223,7 @@ def test_a_message_sent_twice_over_a_broken_connection_is_counted_as_sent_again(
 
 
 def test_what_cannot_be_sent_is_refused_at_once(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beamstream.producer.producer.MAX_PAYLOAD_BYTES", 10)
+    monkeypatch.setattr("beamstream.producer.parts.MAX_PAYLOAD_BYTES", 10)
     with Producer(ADDRESS, broker=broker) as producer:
         for message_id in (0, -1, MAX_MESSAGE_ID + 1):
             with pytest.raises(UsageError, match="message id"):

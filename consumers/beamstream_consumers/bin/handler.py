@@ -74,7 +74,10 @@ class BinHandler:
         ------
         UsageError
             If it would be the source itself.
+        DatasetStreamError
+            If the source's messages are datasets.
         """
+        stream.refuse_datasets(self.name)
         address = derived_address(stream.address, self._to)
         self._metadata = stream.metadata
         self._pixels = self._mask = self._mask_shape = None

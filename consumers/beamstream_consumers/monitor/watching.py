@@ -15,6 +15,7 @@ from beamstream import Address, Consumer, Frame, SourceAddress
 from beamstream.errors import (
     ChecksumError,
     CodecError,
+    DatasetStreamError,
     NothingNewError,
     PayloadGoneError,
     StreamFinishedError,
@@ -76,6 +77,8 @@ def watch(
     ------
     StreamNotFoundError
         If there is no such stream and it is not to be waited for, or it was deleted.
+    DatasetStreamError
+        If the stream's messages are datasets.
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used.
     """
@@ -84,6 +87,8 @@ def watch(
     if consumer is None:
         return
     with consumer, contextlib.closing(Server(broker)) as server:
+        if (n_parts := consumer.state.n_parts) > 1:
+            raise DatasetStreamError(str(address), n_parts, "monitor")
         metadata = consumer.metadata
         ended = False
         while not (ended or stop.is_set() or superseded()):

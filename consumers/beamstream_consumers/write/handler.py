@@ -83,7 +83,10 @@ class WriteHandler:
             If a file that holds something else is in the way.
         OutputError
             If the file cannot be written, or another process writes it.
+        DatasetStreamError
+            If the stream's messages are datasets.
         """
+        stream.refuse_datasets(self.name)
         self._stream = stream
         self._output = output = output_path(stream.address, self._directory, self._template)
         self._n_written = self._n_rewritten = self._n_rejected = 0

@@ -44,7 +44,12 @@ def ls(
         _row(address, stream_state(server, address)) for source in sources for address in list_streams(server, source)
     ]
     if not as_json:
-        rows = [row | {"bytes": size_text(row["bytes"])} for row in rows]
+        # People need not look at parts where there are none.
+        hidden = set() if any(row["n_parts"] > 1 for row in rows) else {"n_parts", "incomplete"}
+        rows = [
+            {key: value for key, value in row.items() if key not in hidden} | {"bytes": size_text(row["bytes"])}
+            for row in rows
+        ]
     print_rows(rows, as_json=as_json, nothing="no streams yet; 'stream demo' makes one")
     warn_of_flaw(server)
 
@@ -61,6 +66,8 @@ def _row(address: Address, state: StreamState) -> dict[str, Any]:
         "messages": state.n_received,
         "expected": state.n_expected,
         "missing": state.n_missing,
+        "n_parts": state.n_parts,
+        "incomplete": state.n_incomplete,
         "bytes": state.total_bytes,
         "created": _time(state.created_ns),
     }
@@ -88,6 +95,9 @@ def info(where: StreamAddress, broker: Broker = None, as_json: Json = False) -> 
         "next_id": state.next_id,
         "held_behind_a_gap": state.n_held,
         "missing": state.n_missing,
+        "n_parts": state.n_parts,
+        "min_parts": state.min_parts,
+        "incomplete": state.n_incomplete,
         "duplicated": state.n_duplicate,
         "sent_again": state.n_retried,
         "conflicts": state.n_conflict,
@@ -145,6 +155,8 @@ def tail(
                 "late": frame.late,
                 "metadata": plain_tree(header.metadata),
             }
+            if header.parts:
+                fields["parts"] = {part.part: plain_tree(part.metadata) for part in header.parts}
             typer.echo(json.dumps(fields) if as_json else "  ".join(f"{value}" for value in fields.values()))
     raise typer.Exit(stop.exit_status)
 
@@ -187,6 +199,7 @@ def print_receipt(drawn: Receipt) -> None:
             "expected": drawn.expected,
             "received": drawn.received,
             "missing": f"{drawn.n_missing}" + (f" ({missing}{more})" if missing else ""),
+            **_incomplete(drawn),
             "duplicated": drawn.duplicated,
             "late": drawn.late,
             "dropped": drawn.dropped,
@@ -198,6 +211,18 @@ def print_receipt(drawn: Receipt) -> None:
         },
         as_json=False,
     )
+
+
+def _incomplete(drawn: Receipt) -> dict[str, Any]:
+    """Return what people are told of datasets; nothing where messages have no parts."""
+    if drawn.n_parts == 1:
+        return {}
+    lacking = ", ".join(f"part {part} of {count}" for part, count in list(drawn.missing_parts.items())[:10])
+    more = f" and {len(drawn.missing_parts) - 10} more parts" if len(drawn.missing_parts) > 10 else ""
+    return {
+        "parts": drawn.n_parts,
+        "incomplete": f"{drawn.incomplete}" + (f" (missing: {lacking}{more})" if lacking else ""),
+    }
 
 
 def delete(

@@ -44,6 +44,7 @@ from .feed import Feed, GroupFeed, Start, WholeFeed, check_start, entry_before
 from .fetcher import Fetcher
 from .group import GroupMember
 from .lookup import Lookup
+from .parts import check_part
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +92,16 @@ class Consumer:
         How much is fetched ahead [bytes, messages].
     retry_timeout_s : float or None
         How long a lost server is tried again [s]; None: for ever.
+    part : int, optional
+        Of datasets, give only this part, from 1; the bytes of the others are not fetched. A dataset without it is
+        counted as missing. Default: datasets whole.
 
     Raises
     ------
     StreamNotFoundError
         If there is no such stream, and `wait_for_stream` is off.
+    UsageError
+        If the messages of this stream have no such part.
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used.
 
@@ -131,6 +137,7 @@ class Consumer:
         prefetch_bytes: int = PREFETCH_BYTES,
         prefetch_messages: int = PREFETCH_MESSAGES,
         retry_timeout_s: float | None = 60.0,
+        part: int | None = None,
     ) -> None:
         self.address, url = locate_stream(where if isinstance(where, Address) else str(where), broker)
         self.group = group
@@ -147,6 +154,7 @@ class Consumer:
         self._seen_newest = "0-0"
         self._gave_back = False
         self._wait_for_stream(wait_for_stream, timeout_s)
+        self._part = check_part(str(self.address), 1 if part is None else self.state.n_parts, part)
         self._member: GroupMember | None = None
         self._acknowledger: Acknowledger | None = None
         if group is not None:
@@ -184,6 +192,7 @@ class Consumer:
                 self.counts,
                 member=self._member,
                 retry_timeout_s=self._retry_timeout_s,
+                part=self._part,
             )
             self._fetcher.start()
         return self._fetcher
@@ -240,8 +249,7 @@ class Consumer:
         left_s = timeout_s
         while (frame := self._delivery.take(left_s)) is not None:
             if self._is_ours(frame):
-                self.counts.n_delivered += 1
-                self.counts.n_bytes += frame.header.payload_bytes
+                self.counts.add_delivered(frame.header)
                 return frame
             left_s = None if ends_at is None else max(0.0, ends_at - time.monotonic())
         if not self._delivery.finished:
@@ -389,12 +397,11 @@ class Consumer:
         """
         frame = self._lookup().wait_newest(group, self._seen_newest, timeout_s)
         self._seen_newest = frame.entry_id
-        self.counts.n_delivered += 1
-        self.counts.n_bytes += frame.header.payload_bytes
+        self.counts.add_delivered(frame.header)
         return frame
 
     def _lookup(self) -> Lookup:
-        return Lookup(self._server, self._keys, self._tier)
+        return Lookup(self._server, self._keys, self._tier, self._part)
 
     # --- ending ------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from beamstream.errors import BeamstreamError
-from beamstream.frame import Frame, Gap
+from beamstream.frame import Frame, Gap, Header
 from beamstream.retry import RetryCounts
 
 
@@ -16,7 +16,8 @@ from beamstream.retry import RetryCounts
 class ConsumerCounts(RetryCounts):
     """What a consumer did so far; `n_…` are messages.
 
-    `n_skipped`: their payload had left memory; `n_corrupt`: their checksum failed; `n_missing`: they never came.
+    `n_skipped`: their payload had left memory; `n_corrupt`: their checksum failed; `n_missing`: they, or the
+    part that is read, never came; `n_incomplete`: datasets delivered without all of their parts.
     """
 
     n_delivered: int = 0
@@ -27,6 +28,13 @@ class ConsumerCounts(RetryCounts):
     n_corrupt: int = 0
     n_missing: int = 0
     n_dead: int = 0
+    n_incomplete: int = 0
+
+    def add_delivered(self, header: Header) -> None:
+        """Count a message that is handed out."""
+        self.n_delivered += 1
+        self.n_bytes += header.payload_bytes
+        self.n_incomplete += bool(header.missing_parts) and not header.is_addition
 
 
 class Delivery:

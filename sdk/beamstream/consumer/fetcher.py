@@ -1,7 +1,8 @@
 """The background side of a consumer: entries from the feed, payloads from their tier, frames into the delivery.
 
 Payloads are asked for only as far as there is room, so that what a consumer holds is bounded in bytes. A payload that
-has left memory is counted as skipped, one whose checksum fails as corrupt; neither is delivered.
+has left memory is counted as skipped, one whose checksum fails as corrupt; neither is delivered. Of datasets only one
+part is asked for where only one is wanted; one that lacks it is passed by, and the part counted as missing.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import xxhash
-
+from beamstream.dataset import make_frame, payload_ids
 from beamstream.errors import BeamstreamError, ChecksumError, StreamNotFoundError
-from beamstream.frame import Frame, Header
+from beamstream.frame import Header, Payload
 from beamstream.payloads import FETCH_BYTES, PayloadTier
 from beamstream.protocol import Entry, EntryKind, StreamKeys
 from beamstream.protocol.client import Server
@@ -25,6 +25,7 @@ from beamstream.state import read_state
 from .delivery import ConsumerCounts, Delivery
 from .feed import Delivered, Feed
 from .group import GroupMember
+from .parts import only_part
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Fetcher:
         *,
         member: GroupMember | None,
         retry_timeout_s: float | None,
+        part: int | None = None,
     ) -> None:
         self._server = server
         self._keys = keys
@@ -55,6 +57,7 @@ class Fetcher:
         self._counts = counts
         self._member = member
         self._retry_timeout_s = retry_timeout_s
+        self._part = part
         self._todo: deque[Delivered] = deque()
         self._last_bytes = 1
         self._stop = threading.Event()
@@ -109,7 +112,7 @@ class Fetcher:
     def _read(self) -> bool:
         fits = self._delivery.room_bytes // self._last_bytes
         count = max(1, min(self._delivery.room_messages, fits))
-        self._todo.extend(self._feed.read(count, BLOCK_MS))
+        self._look_for(count, BLOCK_MS)
         return not self._todo and self._ended(count)
 
     def _ended(self, count: int) -> bool:
@@ -119,19 +122,24 @@ class Fetcher:
         if not state.finished:
             return False
         # The end was written before this second look: what it does not find is not there.
-        self._todo.extend(self._feed.read(count, 0))
+        self._look_for(count, 0)
         if self._todo or not self._feed.settled():
             return False
         self._delivery.finish()
         return True
 
+    def _look_for(self, count: int, block_ms: int) -> None:
+        """Ask the feed for entries; of datasets only the part that is wanted counts."""
+        found = self._feed.read(count, block_ms)
+        self._todo.extend((only_part(entry, self._part), n_deliveries) for entry, n_deliveries in found)
+
     def _fetch(self) -> bool:
         batch = self._next_batch()
-        stored = [entry for entry, _ in batch if _is_stored(entry)]
-        fetched = iter(self._tier.fetch([(entry.message_id, _header(entry).checksum) for entry in stored]))
-        for entry, n_deliveries in batch:
-            payload = next(fetched) if _is_stored(entry) else entry.inline
-            self._deliver(entry, n_deliveries, payload)
+        ids = [payload_ids(entry.message_id, _header(entry)) if _is_stored(entry) else [] for entry, _ in batch]
+        fetched = iter(self._tier.fetch([one for of_entry in ids for one in of_entry]))
+        for (entry, n_deliveries), of_entry in zip(batch, ids, strict=True):
+            payloads = [next(fetched) for _ in of_entry] or [entry.inline]
+            self._deliver(entry, n_deliveries, payloads)
             self._todo.popleft()
         return False
 
@@ -146,7 +154,7 @@ class Fetcher:
             batch.append((entry, n_deliveries))
         return batch
 
-    def _deliver(self, entry: Entry, n_deliveries: int, payload: bytes | None) -> None:
+    def _deliver(self, entry: Entry, n_deliveries: int, payloads: Sequence[Payload | None]) -> None:
         if entry.gap is not None:
             self._counts.n_missing += entry.gap.n_messages
             self._delivery.put_gap(entry.gap)
@@ -155,27 +163,32 @@ class Fetcher:
         if entry.kind is EntryKind.UNREADABLE:
             self._reject(entry, entry.flaw)
             return
+        if entry.kind is EntryKind.GAP:
+            self._drop(entry)  # of nothing: late, and without the part that is wanted
+            return
         header = _header(entry)
         self._last_bytes = max(1, header.payload_bytes)
-        if payload is None:
+        there = [payload for payload in payloads if payload is not None]
+        if len(there) < len(payloads):
             self._skip(entry)
-        elif (measured := xxhash.xxh3_64_intdigest(payload)) != header.checksum:
-            self._reject(entry, str(ChecksumError(entry.message_id, header.checksum, measured)))
-        else:
-            self._counts.n_redelivered += n_deliveries > 1
-            if self._member is not None and n_deliveries > 1:
-                self._member.count(n_redelivered=1)
-            self._delivery.put(
-                Frame(
-                    address=self._keys.address,
-                    message_id=entry.message_id,
-                    header=header,
-                    payload=payload,
-                    late=entry.late,
-                    n_deliveries=n_deliveries,
-                    entry_id=entry.entry_id,
-                )
+            return
+        try:
+            frame = make_frame(
+                self._keys.address,
+                entry.message_id,
+                header,
+                there,
+                late=entry.late,
+                n_deliveries=n_deliveries,
+                entry_id=entry.entry_id,
             )
+        except ChecksumError as error:
+            self._reject(entry, str(error))
+            return
+        self._counts.n_redelivered += n_deliveries > 1
+        if self._member is not None and n_deliveries > 1:
+            self._member.count(n_redelivered=1)
+        self._delivery.put(frame)
 
     def _skip(self, entry: Entry) -> None:
         if self._counts.n_skipped == 0:

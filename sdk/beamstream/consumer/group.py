@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -193,11 +194,15 @@ class GroupMember:
             self._handed_out.discard(entry_id)
 
     def entry_ids(self, message_ids: Iterable[int]) -> list[str]:
-        """Return the entries of messages in this member's hands; of others, the place where they would stand."""
-        wanted = list(message_ids)
+        """Return the entries of messages in this member's hands; of others, the place where they would stand.
+
+        A dataset may have several, where parts of it came late.
+        """
+        held: defaultdict[int, list[str]] = defaultdict(list)
         with self._lock:
-            held = {message_id: entry_id for entry_id, message_id in self._held.items()}
-        return [held.get(message_id, f"{message_id}-0") for message_id in wanted]
+            for entry_id, message_id in self._held.items():
+                held[message_id].append(entry_id)
+        return [entry_id for message_id in message_ids for entry_id in held.get(message_id) or [f"{message_id}-0"]]
 
     def held(self) -> set[str]:
         """Return the entry ids in this member's hands."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import xxhash
-
+from beamstream.dataset import make_frame, payload_ids
 from beamstream.errors import (
-    ChecksumError,
     MessageNotFoundError,
     NothingNewError,
     PayloadGoneError,
@@ -22,6 +20,7 @@ from beamstream.protocol.client import Server
 from beamstream.state import read_state
 
 from .group import fields_of
+from .parts import merge_entries, only_part
 
 NEWEST_POLL_S = 0.02
 """How often the newest message is looked for [s]: a monitor shows 50 Hz at most."""
@@ -30,23 +29,31 @@ NEWEST_POLL_S = 0.02
 class Lookup:
     """Finds single messages of one stream."""
 
-    def __init__(self, server: Server, keys: StreamKeys, tier: PayloadTier) -> None:
+    def __init__(self, server: Server, keys: StreamKeys, tier: PayloadTier, part: int | None = None) -> None:
         self._server = server
         self._keys = keys
         self._tier = tier
+        self._part = part
 
     def by_id(self, message_id: int) -> Frame:
-        """Return the message of this id, in its place or late; see `Consumer.read`."""
+        """Return the message of this id, in its place or late, a dataset with all that came; see `Consumer.read`."""
         late = self._server.call("HGET", self._keys.late, message_id)
-        entry_id = late.decode() if late else f"{message_id}-0"
-        found = self._server.call("XRANGE", self._keys.index, entry_id, entry_id)
-        entry = decode_entry(found[0][0], fields_of(found[0][1])) if found else None
-        if entry is None or entry.kind is not EntryKind.MESSAGE:
+        entry_ids = [f"{message_id}-0", *(late.decode().split() if late else ())]
+        found = [self._entry(entry_id) for entry_id in entry_ids]
+        entries = [entry for entry in found if entry is not None and entry.kind is EntryKind.MESSAGE]
+        if not entries:
             raise self._absence(message_id)
+        entry = only_part(merge_entries(entries), self._part)
+        if entry.kind is not EntryKind.MESSAGE:
+            raise MessageNotFoundError(str(self._keys.address), message_id, f"its part {self._part} has not come")
         frame = self._frame(entry)
         if frame is None:
             raise PayloadGoneError(str(self._keys.address), message_id)
         return frame
+
+    def _entry(self, entry_id: str) -> Entry | None:
+        found = self._server.call("XRANGE", self._keys.index, entry_id, entry_id)
+        return decode_entry(found[0][0], fields_of(found[0][1])) if found else None
 
     def _absence(self, message_id: int) -> MessageNotFoundError | StreamNotFoundError:
         state = read_state(self._server, self._keys)
@@ -84,25 +91,16 @@ class Lookup:
         if not raw:
             return None
         # A payload that was dropped between the two calls is simply no longer the newest.
-        return self._frame(decode_entry(raw[0], fields_of(raw[1])))  # type: ignore[arg-type]
+        return self._frame(only_part(decode_entry(raw[0], fields_of(raw[1])), self._part))  # type: ignore[arg-type]
 
     def _frame(self, entry: Entry) -> Frame | None:
         header = entry.header
         if header is None:
             return None
-        payload = entry.inline
-        if payload is None:
-            payload = self._tier.fetch([(entry.message_id, header.checksum)])[0]
-        if payload is None:
+        payloads = [entry.inline]
+        if entry.inline is None:
+            payloads = self._tier.fetch(payload_ids(entry.message_id, header))
+        there = [payload for payload in payloads if payload is not None]
+        if len(there) < len(payloads):
             return None
-        measured = xxhash.xxh3_64_intdigest(payload)
-        if measured != header.checksum:
-            raise ChecksumError(entry.message_id, header.checksum, measured)
-        return Frame(
-            address=self._keys.address,
-            message_id=entry.message_id,
-            header=header,
-            payload=payload,
-            late=entry.late,
-            entry_id=entry.entry_id,
-        )
+        return make_frame(self._keys.address, entry.message_id, header, there, late=entry.late, entry_id=entry.entry_id)

@@ -199,7 +199,7 @@ def _group_info(
         n_delayed=server.call("ZCARD", keys.delayed(name)),
         position=_position(at),
         n_delivered=n_delivered,
-        lag_messages=max(0, state.n_received - n_delivered) if undelivered else 0,
+        lag_messages=max(0, state.n_entries - n_delivered) if undelivered else 0,
         lag_bytes=max(0, state.total_bytes - delivered_bytes) if undelivered else 0,
         lag_s=_age_s(undelivered, now_s),
         oldest_s=_age_s(oldest, now_s),

@@ -36,6 +36,8 @@ class OfflineReader(Consumer):
         There are no groups without a broker.
     start : "start", "newest" or int
         Where reading begins; from ``newest`` on there is nothing.
+    part : int, optional
+        Of datasets, give only this part, from 1.
     **options : object
         What else `Consumer` takes; nothing of it has a meaning without a broker.
 
@@ -45,6 +47,8 @@ class OfflineReader(Consumer):
         If there is no stream at this path.
     GroupNeedsBrokerError
         If a group is named.
+    UsageError
+        If the messages have no such part.
     SegmentFormatError, SegmentReadError
         If the files cannot be read.
     """
@@ -55,13 +59,14 @@ class OfflineReader(Consumer):
         *,
         group: str | None = None,
         start: Start = "start",
+        part: int | None = None,
         **options: object,
     ) -> None:
         self.path = Path(str(where)).expanduser()
         if group is not None:
             raise GroupNeedsBrokerError(self.path, f"group {group!r}")
         check_start(start)
-        self._recording = open_recording(self.path)
+        self._recording = open_recording(self.path, part)
         self.address = self._recording.address
         self.group = None
         self.member = ""
@@ -109,8 +114,7 @@ class OfflineReader(Consumer):
         raise StreamFinishedError(str(self.address), self._last_id(state), state.next_stream)
 
     def _count(self, frame: Frame) -> Frame:
-        self.counts.n_delivered += 1
-        self.counts.n_bytes += frame.header.payload_bytes
+        self.counts.add_delivered(frame.header)
         return frame
 
     def _pass_by(self, item: Item) -> None:

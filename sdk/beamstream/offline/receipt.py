@@ -28,6 +28,6 @@ def path_receipt(where: str | os.PathLike[str], *, verify: bool = False) -> Rece
     """
     recording = open_recording(where)
     try:
-        return draw_receipt(recording.address, recording.state(), recording.checksums(verify=verify), [])
+        return draw_receipt(recording.address, recording.state(), recording.contents(verify=verify), [])
     finally:
         recording.close()

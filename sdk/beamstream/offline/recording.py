@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from beamstream.address import Address
 from beamstream.errors import CorruptDataError, PayloadGoneError
 from beamstream.frame import Frame, Gap
+from beamstream.receipt import Contents
 from beamstream.segments import list_segments
 from beamstream.state import StreamState
 
@@ -33,8 +34,8 @@ class Recording(Protocol):
         """Yield what there is from this message id on, in the order of the index."""
         ...
 
-    def checksums(self, *, verify: bool) -> list[tuple[int, int]]:
-        """Return message id and XXH3-64 of each payload, of those that are whole where they are to be verified."""
+    def contents(self, *, verify: bool) -> Contents:
+        """Return what was received, as far as it is whole where that is to be verified."""
         ...
 
     def find(self, message_id: int) -> Frame | None:
@@ -58,8 +59,8 @@ class Recording(Protocol):
         ...
 
 
-def open_recording(where: str | os.PathLike[str]) -> Recording:
-    """Open the stream that lies at a path.
+def open_recording(where: str | os.PathLike[str], part: int | None = None) -> Recording:
+    """Open the stream that lies at a path; of datasets only one part if it is named.
 
     Raises
     ------
@@ -67,6 +68,8 @@ def open_recording(where: str | os.PathLike[str]) -> Recording:
         If there is none.
     SegmentFormatError, SegmentReadError
         If there is one that cannot be read.
+    UsageError
+        If its messages have no such part.
     """
     from .segment_recording import SegmentRecording
 
@@ -74,5 +77,5 @@ def open_recording(where: str | os.PathLike[str]) -> Recording:
     if not path.exists():
         raise NoRecordingError(path, "there is nothing of this name")
     if list_segments(path):
-        return SegmentRecording(path)
+        return SegmentRecording(path, part)
     raise NoRecordingError(path, "it is no folder with segments (000001.seg, …)")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from beamstream.consumer.parts import check_part, merge_entries, only_part
+from beamstream.dataset import PayloadId, make_frame, payload_ids, split_payload
 from beamstream.errors import CorruptDataError, PayloadGoneError
-from beamstream.frame import Frame
-from beamstream.protocol import EntryKind, decode_metadata
+from beamstream.frame import Frame, Payload
+from beamstream.protocol import Entry, EntryKind, decode_metadata
+from beamstream.receipt import Contents
 from beamstream.segments import SegmentStream, StoredEntry
 from beamstream.state import StreamState, decode_state
 
@@ -18,59 +21,80 @@ from .recording import Item
 class SegmentRecording:
     """The segments in one folder."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, part: int | None = None) -> None:
         self.path = path
+        self._part = part
         self.segments = SegmentStream(path)
         self.address = self.segments.address
+        if part is not None:
+            check_part(str(path), int(self.segments.recorded_state().get(b"n_parts", 1)), part)
         self._state: StreamState | None = None
 
     def items(self, start_id: int) -> Iterator[Item]:
         """Yield messages and gaps; the end is not one."""
         for stored in self.segments.entries(start_id):
-            if stored.entry.gap is not None:
-                yield stored.entry.gap
-            elif stored.entry.kind is EntryKind.MESSAGE:
-                yield self._item(stored)
+            entry = only_part(stored.entry, self._part)
+            if entry.gap is not None:
+                yield entry.gap
+            elif entry.kind is EntryKind.MESSAGE:
+                yield self._item(stored, entry)
 
-    def _item(self, stored: StoredEntry) -> Item:
+    def _item(self, stored: StoredEntry, entry: Entry) -> Item:
         try:
-            return self._frame(stored)
+            return self._frame(entry, self._payloads(stored, entry))
         except (CorruptDataError, PayloadGoneError) as error:
             return error
 
-    def _frame(self, stored: StoredEntry) -> Frame:
-        entry, header = stored.entry, stored.entry.header
-        if header is None:
-            raise TypeError(f"entry {entry.entry_id} is no message")
-        if stored.is_gone:
+    def _payloads(self, stored: StoredEntry, entry: Entry) -> Sequence[Payload]:
+        """Read the payload of an entry in one piece, that of each part of a dataset as a view of it."""
+        if stored.is_gone or entry.header is None:
             raise PayloadGoneError(str(self.address), entry.message_id)
-        return Frame(
-            address=self.address,
-            message_id=entry.message_id,
-            header=header,
-            payload=self.segments.read(stored.location, header.checksum),
-            late=entry.late,
-            entry_id=entry.entry_id,
+        location = stored.part_location(entry.header.part) if entry.header.part else stored.location
+        if location is None:
+            raise PayloadGoneError(str(self.address), entry.message_id)
+        if entry.header.parts:
+            return split_payload(entry.header, self.segments.read(location))
+        return [self.segments.read(location, entry.header.checksum)]
+
+    def _frame(self, entry: Entry, payloads: Sequence[Payload]) -> Frame:
+        if entry.header is None:
+            raise TypeError(f"entry {entry.entry_id} is no message")
+        return make_frame(
+            self.address, entry.message_id, entry.header, payloads, late=entry.late, entry_id=entry.entry_id
         )
 
-    def checksums(self, *, verify: bool) -> list[tuple[int, int]]:
-        """Return message id and XXH3-64 of each payload; read back if they are to be verified."""
-        checksums = []
+    def contents(self, *, verify: bool) -> Contents:
+        """Return what was received; payloads are read back if they are to be verified."""
+        contents = Contents()
         for stored in self.segments.entries():
             header = stored.entry.header
-            if header is not None and (not verify or isinstance(self._item(stored), Frame)):
-                checksums.append((stored.entry.message_id, header.checksum))
-        return checksums
+            if header is not None and (not verify or isinstance(self._item(stored, stored.entry), Frame)):
+                contents.add(stored.entry.message_id, header)
+        return contents
 
     def find(self, message_id: int) -> Frame | None:
-        """Read one message."""
-        stored = self.segments.find(message_id)
-        return None if stored is None else self._frame(stored)
+        """Read one message, a dataset with all that came of it."""
+        found = list(self.segments.find_all(message_id))
+        if not found:
+            return None
+        entry = only_part(merge_entries([stored.entry for stored in found]), self._part)
+        if entry.header is None:
+            return None
+        if len(found) == 1:
+            return self._frame(entry, self._payloads(found[0], entry))
+        return self._frame(entry, [self._read(payload_id) for payload_id in payload_ids(message_id, entry.header)])
+
+    def _read(self, payload_id: PayloadId) -> bytes:
+        location = self.segments.locate(payload_id)
+        if location is None:
+            raise PayloadGoneError(str(self.address), payload_id[0])
+        return self.segments.read(location, payload_id[1])
 
     def last(self) -> Frame | None:
         """Read the last message that is whole."""
         for stored in self.segments.messages_backwards():
-            item = self._item(stored)
+            entry = only_part(stored.entry, self._part)
+            item = self._item(stored, entry) if entry.header is not None else None
             if isinstance(item, Frame):
                 return item
         return None

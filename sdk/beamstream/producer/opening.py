@@ -8,13 +8,21 @@ was deleted while its server ran on stays deleted.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from beamstream.address import Address
-from beamstream.errors import BeamstreamError, NotKeptError, ServerRefusedError, StreamExistsError, StreamNotFoundError
+from beamstream.errors import (
+    BeamstreamError,
+    NotKeptError,
+    PartsMismatchError,
+    ServerRefusedError,
+    StreamExistsError,
+    StreamNotFoundError,
+)
 from beamstream.keep import DEFAULT_KEEP, Keep, check_keep
 from beamstream.presence import read_presence, why_nobody_keeps
 from beamstream.protocol import StreamKeys, encode_metadata
@@ -44,6 +52,8 @@ class Opening:
         Whether it is made again on a server that was started anew without it.
     keep : str or None
         What is kept of it; None: as whoever made it said.
+    n_parts, min_parts : int
+        How many parts a message has, and how many are enough when the patience is over.
 
     Attributes
     ----------
@@ -61,6 +71,8 @@ class Opening:
         session: str | None,
         remake: bool,
         keep: Keep | None = None,
+        n_parts: int = 1,
+        min_parts: int = 1,
     ) -> None:
         self._server = server
         self._address = address
@@ -71,6 +83,7 @@ class Opening:
         self._remake = remake
         self._wanted_keep = keep
         self.keep: Keep = keep or DEFAULT_KEEP
+        self._n_parts, self._min_parts = n_parts, min_parts
         self._metadata: bytes | None = None
         self._run_id = ""
         self._expects_broker = False
@@ -84,6 +97,8 @@ class Opening:
             If another session has made it.
         NotKeptError
             If all is to be kept and nobody does, or the stream keeps something else than is asked for.
+        PartsMismatchError
+            If its messages have another number of parts.
         ServerUnavailableError, ServerRefusedError
             If the broker cannot be used.
         """
@@ -94,17 +109,20 @@ class Opening:
         expected = "" if self._n_expected is None else self._n_expected
         if self._wanted_keep == "all" and (why := why_nobody_keeps(self._server)):
             raise NotKeptError(str(self._address), f"all of it is to be kept, but {why}")
-        made, keep = self._server.script(
-            "open",
-            [self._keys.state],
-            [
-                created_ns,
-                int(self._patience_s * 1000),
-                expected,
-                self._session or "",
-                self._wanted_keep or "",
-            ],
-        )
+        with self._same_parts():
+            made, keep = self._server.script(
+                "open",
+                [self._keys.state],
+                [
+                    created_ns,
+                    int(self._patience_s * 1000),
+                    expected,
+                    self._session or "",
+                    self._wanted_keep or "",
+                    self._n_parts,
+                    self._min_parts,
+                ],
+            )
         if self._session and not made:
             raise StreamExistsError(str(self._address))
         self.keep = check_keep(keep.decode())
@@ -122,6 +140,17 @@ class Opening:
         ):
             if isinstance(answer, Exception):
                 raise answer
+
+    @contextmanager
+    def _same_parts(self) -> Iterator[None]:
+        """Turn what the script answers when another number of parts was said before into `PartsMismatchError`."""
+        try:
+            yield
+        except ServerRefusedError as error:
+            if found := re.search(r"PARTS (\d+) (\d+)", error.reason):
+                known = int(found[1]), int(found[2])
+                raise PartsMismatchError(str(self._address), *known, self._n_parts, self._min_parts) from error
+            raise
 
     def set_metadata(self, tree: Mapping[str, Any]) -> None:
         """Keep the stream's metadata; see `Producer.set_metadata`."""

@@ -38,6 +38,7 @@ from beamstream.retry import with_retries
 
 from .on_disk import read_safe
 from .opening import Opening
+from .parts import Parts
 from .queue import Outgoing, SendQueue
 from .sender import ProducerCounts, Sender
 
@@ -53,9 +54,6 @@ Sent = str
 
 QUEUE_BYTES = 256 << 20
 """Default limit of the queue [bytes]: a third of a second of 40 Gb/s."""
-
-MAX_PAYLOAD_BYTES = 512 << 20
-"""Largest payload [bytes]: the longest string that a server takes unless told otherwise."""
 
 MAX_MESSAGE_ID = 2**53 - 1
 """Largest message id: the scripts count in doubles, which are exact up to here."""
@@ -98,6 +96,13 @@ class Producer:
     keep : "memory", "overflow" or "all", optional
         What is kept of the stream, see `beamstream.keep`; the first producer decides, ``overflow`` where it says
         nothing. With ``all`` a message counts as sent when it is on disk; until then the producer holds it.
+    n_parts : int
+        How many parts each message has: of how many modules a dataset consists. All producers of a stream say the same.
+    min_parts : int, optional
+        With how many parts a dataset is let through when its patience is over; default: all. One with fewer is passed
+        over, and what came of it follows late.
+    part : int, optional
+        Which part of each message this producer sends, from 1; `send` may name another one.
     on_failure : callable, optional
         Called with (message id, error) for each message that failed, from the sending thread.
 
@@ -109,6 +114,8 @@ class Producer:
         If another session has made the stream.
     NotKeptError
         If all is to be kept and no broker writes to disk, or the stream keeps something else.
+    PartsMismatchError
+        If the stream's messages have another number of parts.
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used.
 
@@ -135,9 +142,13 @@ class Producer:
         session: str | None = None,
         remake: bool = False,
         keep: Keep | None = None,
+        n_parts: int = 1,
+        min_parts: int | None = None,
+        part: int | None = None,
         on_failure: Callable[[int, BeamstreamError], None] | None = None,
     ) -> None:
         self.address, url = locate_stream(where, broker)
+        self._parts = Parts(n_parts, min_parts, part)
         self._block_timeout_s = block_timeout_s
         self._retry_timeout_s = retry_timeout_s
         self._highest_id = 0
@@ -151,6 +162,8 @@ class Producer:
             session=session,
             remake=remake,
             keep=None if keep is None else check_keep(keep),
+            n_parts=n_parts,
+            min_parts=self._parts.min_parts,
         )
         self._opening.open()
         if metadata is not None:
@@ -203,8 +216,9 @@ class Producer:
         codec: str = "none",
         timestamp_ns: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        part: int | None = None,
     ) -> Future[Sent]:
-        """Queue one message.
+        """Queue one message, or one part of it.
 
         Parameters
         ----------
@@ -214,6 +228,8 @@ class Producer:
             Sent as it is; not copied, and not to be changed until the future is done.
         shape, dtype, codec, timestamp_ns, metadata
             See `beamstream.Header`; the time defaults to now.
+        part : int, optional
+            Which part of the message this is, from 1; default: the producer's.
 
         Returns
         -------
@@ -229,13 +245,14 @@ class Producer:
         EntryError
             If the metadata cannot travel.
         UsageError
-            If the message id is none.
+            If the message id is none, or there is no such part.
         """
         if not 0 < message_id <= MAX_MESSAGE_ID:
             raise UsageError(f"message id {message_id!r} is not between 1 and {MAX_MESSAGE_ID}")
+        part_number = self._parts.number(part)
         payload_bytes = memoryview(payload).nbytes
-        if payload_bytes > MAX_PAYLOAD_BYTES:
-            raise MessageTooLargeError(str(self.address), payload_bytes, MAX_PAYLOAD_BYTES)
+        if payload_bytes > self._parts.max_payload_bytes:
+            raise MessageTooLargeError(str(self.address), payload_bytes, self._parts.max_payload_bytes)
         checksum = xxhash.xxh3_64_intdigest(payload)
         header = encode_header(
             Header(
@@ -248,7 +265,8 @@ class Producer:
                 metadata=metadata or {},
             )
         )
-        message = Outgoing(message_id, checksum, header, payload, payload_bytes, Future())
+        self._parts.check_header(header)
+        message = Outgoing(message_id, checksum, header, payload, payload_bytes, Future(), part_number)
         if not self._queue.put(message, self._block_timeout_s):
             raise self._refusal()
         self._highest_id = max(self._highest_id, message_id)
@@ -269,6 +287,7 @@ class Producer:
         codec: str = "bslz4",
         timestamp_ns: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        part: int | None = None,
     ) -> Future[Sent]:
         """Compress an array and queue it; see `send`."""
         # Whoever sends what a detector has compressed needs neither.
@@ -285,6 +304,7 @@ class Producer:
             codec=codec,
             timestamp_ns=timestamp_ns,
             metadata=metadata,
+            part=part,
         )
 
     def flush(self, timeout_s: float | None = None) -> bool:

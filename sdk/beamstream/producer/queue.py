@@ -7,6 +7,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from beamstream.dataset import PayloadId
 from beamstream.frame import Payload
 
 ENTRY_OVERHEAD_BYTES = 512
@@ -15,7 +16,7 @@ ENTRY_OVERHEAD_BYTES = 512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outgoing:
-    """A message on its way to the server."""
+    """A message on its way to the server, or a part of one."""
 
     message_id: int
     checksum: int
@@ -23,6 +24,12 @@ class Outgoing:
     payload: Payload
     payload_bytes: int
     future: Future[str]
+    part: int = 0
+
+    @property
+    def payload_id(self) -> PayloadId:
+        """What names its payload."""
+        return (self.message_id, self.checksum, self.part) if self.part else (self.message_id, self.checksum)
 
     @property
     def queued_bytes(self) -> int:

@@ -209,18 +209,23 @@ class Sender:
             raise BufferFullError(error.url, error.waited_s, presence.flaw if presence else "") from error
 
     def _store(self, batch: list[Outgoing]) -> list[int]:
-        large = [(m.message_id, m.checksum, m.payload) for m in batch if m.payload_bytes > self._inline_bytes]
+        large = [(message.payload_id, message.payload) for message in batch if self._has_key(message)]
         if large:
             for failure in self._tier.store(large):
                 if failure is not None:
                     raise failure
         return []
 
+    def _has_key(self, message: Outgoing) -> bool:
+        """Whether a payload has a key of its own; those of parts have, whatever their size."""
+        return message.part > 0 or message.payload_bytes > self._inline_bytes
+
     def _publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
         arguments: list[Argument] = [int(again)]
         for message in batch:
-            inline = message.payload if message.payload_bytes <= self._inline_bytes else b""
-            arguments += (message.message_id, message.header, inline)
+            inline = b"" if self._has_key(message) else message.payload
+            name = f"{message.message_id}:{message.part}" if message.part else message.message_id
+            arguments += (name, message.header, inline)
         answer: list[int] = self._server.script("publish", self._keys.sequence, arguments)
         return answer
 
@@ -238,12 +243,12 @@ class Sender:
         sent: Told = []
         failed: list[tuple[Outgoing, BeamstreamError]] = []
         for message, status in zip(batch, statuses, strict=True):
-            if status in WITHOUT_USE and message.payload_bytes > self._inline_bytes:
-                useless.append((message.message_id, message.checksum))
+            if status in WITHOUT_USE and self._has_key(message):
+                useless.append(message.payload_id)
             if status in SENT:
                 sent.append((message, SENT[status]))
             elif status is Status.CONFLICT:
-                failed.append((message, IdConflictError(str(self._address), message.message_id)))
+                failed.append((message, IdConflictError(str(self._address), message.message_id, message.part)))
             else:
                 failed.append((message, StreamSealedError(str(self._address), message.message_id, 0)))
         self._fail_all(failed)

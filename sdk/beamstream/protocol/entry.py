@@ -13,6 +13,7 @@ from typing import Any
 
 import msgpack
 
+from beamstream.dataset import MAX_PARTS, dataset_header
 from beamstream.errors import EntryError
 from beamstream.frame import Gap, Header
 
@@ -98,6 +99,11 @@ def encode_header(header: Header) -> bytes:
         If the metadata hold something that msgpack cannot carry, or the whole is over `MAX_HEADER_BYTES`.
     """
     fields: dict[str, Any] = {}
+    if header.parts:
+        fields["n"] = header.n_parts
+        fields["p"] = [[part.part, encode_header(part)] for part in header.parts]
+        if header.is_addition:
+            fields["a"] = True
     if header.codec != "none":
         fields["c"] = header.codec
     if header.shape is not None:
@@ -126,6 +132,10 @@ def decode_header(packed: bytes) -> Header:
     EntryError
         If the bytes are no header.
     """
+    return _decode(packed)
+
+
+def _decode(packed: bytes, *, part: int = 0) -> Header:
     if not _FIXED.size < len(packed) <= MAX_HEADER_BYTES:
         raise EntryError(
             "header", f"{len(packed)} bytes, between {_FIXED.size + 1} and {MAX_HEADER_BYTES} are possible"
@@ -134,6 +144,10 @@ def decode_header(packed: bytes) -> Header:
     if version != HEADER_VERSION:
         raise EntryError("header", f"version {version}, this program reads {HEADER_VERSION}")
     fields = _unpack_map(packed[_FIXED.size :])
+    if "p" in fields:
+        if part:
+            raise EntryError("header", f"part {part} of a dataset has parts itself")
+        return _decode_dataset(fields, (checksum, payload_bytes, timestamp_ns))
     return Header(
         payload_bytes=payload_bytes,
         checksum=checksum,
@@ -142,7 +156,27 @@ def decode_header(packed: bytes) -> Header:
         shape=_shape(fields),
         dtype=_dtype(fields),
         metadata=_typed(fields, "m", dict, {}),
+        part=part,
     )
+
+
+def _decode_dataset(fields: Mapping[str, Any], fixed: tuple[int, int, int]) -> Header:
+    """Read the header of a dataset from its map, and check that the fixed part is what the parts make it."""
+    n_parts = _typed(fields, "n", int, 0)
+    parts = []
+    for one in _typed(fields, "p", list, []):
+        if not (isinstance(one, list) and len(one) == 2 and type(one[0]) is int and isinstance(one[1], bytes)):
+            raise EntryError("header", "a part of a dataset is its number and its header")
+        if not 0 < one[0] <= min(n_parts, MAX_PARTS):
+            raise EntryError("header", f"part {one[0]} of {n_parts}")
+        parts.append(_decode(one[1], part=one[0]))
+    numbers = [part.part for part in parts]
+    if not parts or n_parts > MAX_PARTS or sorted(set(numbers)) != numbers:
+        raise EntryError("header", f"parts {numbers!r:.80} of {n_parts}")
+    header = dataset_header(n_parts, parts, is_addition=bool(fields.get("a")))
+    if (header.checksum, header.payload_bytes, header.timestamp_ns) != fixed:
+        raise EntryError("header", "checksum, bytes or time of a dataset are not what its parts make them")
+    return header
 
 
 def _unpack_map(packed: bytes) -> Mapping[str, Any]:

@@ -11,14 +11,16 @@ one hash slot; payload keys carry no tag, so that a cluster spreads them over it
 | `bs1:{beamtime/source}:streams` | zset | stream names, scored by creation time [ms] | until deleted |
 | `bs1:{address}:index` | stream | one entry per message, gap and end; the groups | until deleted; never trimmed |
 | `bs1:{address}:state` | hash | where the sequence is, counts, how it ended | as the index |
-| `bs1:{address}:held` | zset | messages waiting for a gap to close, scored by id | until the gap closes |
-| `bs1:{address}:late` | hash | message id → entry id of a message that came late | as the index |
+| `bs1:{address}:held` | zset | messages waiting for a gap to close or for parts, scored by id | until then |
+| `bs1:{address}:parts` | hash | `<id>:<part>` → header, of datasets that wait for other parts | until then |
+| `bs1:{address}:late` | hash | message id → entry ids of what came late, with blanks between | as the index |
 | `bs1:{address}:meta` | string | stream metadata | as the index |
 | `bs1:{address}:newest` | hash | group → entry id of the newest message it was given | as the index |
 | `bs1:{address}:group:<group>` | hash | what the group is (required, …), its counts, its report | as the index |
 | `bs1:{address}:delayed:<group>` | zset | entry ids given back, scored by when they are due [ms] | until due |
 | `bs1:{address}:dead:<group>` | hash | entry id → what the group gave up, when, why | until reinjected or purged |
 | `bs1:p:<address>:<id>:<checksum>` | string | one payload of the memory tier | until released |
+| `bs1:p:<address>:<id>:<checksum>:<part>` | string | that of one part of a dataset | until released |
 """
 
 from __future__ import annotations
@@ -73,6 +75,11 @@ class StreamKeys:
         return self._key("late")
 
     @property
+    def parts(self) -> str:
+        """The hash of parts whose datasets wait for others."""
+        return self._key("parts")
+
+    @property
     def meta(self) -> str:
         """The stream metadata."""
         return self._key("meta")
@@ -94,15 +101,15 @@ class StreamKeys:
         """Return the key of a group's dead letters."""
         return self._key(f"dead:{group}")
 
-    def payload(self, message_id: int, checksum: int) -> str:
-        """Return the key of a payload in the memory tier; the checksum keeps two payloads of one id apart."""
-        return f"bs1:p:{self.address}:{message_id}:{checksum:016x}"
+    def payload(self, message_id: int, checksum: int, part: int = 0) -> str:
+        """Return the key of a payload in the memory tier; checksum and part keep the payloads of one id apart."""
+        return f"bs1:p:{self.address}:{message_id}:{checksum:016x}" + (f":{part}" if part else "")
 
     def delivery(self, group: str) -> tuple[str, str, str, str]:
         """Return the keys that the scripts of groups take, in their order."""
         return self.index, self.group(group), self.delayed(group), self.dead(group)
 
     @property
-    def sequence(self) -> tuple[str, str, str, str]:
+    def sequence(self) -> tuple[str, str, str, str, str]:
         """The keys that the sequencing scripts take, in their order."""
-        return self.index, self.state, self.held, self.late
+        return self.index, self.state, self.held, self.late, self.parts

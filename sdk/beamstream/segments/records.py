@@ -13,6 +13,7 @@ from typing import Any
 
 import msgpack
 
+from beamstream.dataset import header_of_part, part_offset
 from beamstream.errors import EntryError
 from beamstream.frame import Gap, Payload
 from beamstream.protocol import Entry, EntryKind, decode_header, decode_metadata
@@ -99,7 +100,9 @@ class Record:
     flags: RecordFlags = RecordFlags.NONE
 
 
-def record_of_entry(entry_id: bytes | str, fields: Mapping[bytes, bytes], payload: Payload | None) -> Record:
+def record_of_entry(
+    entry_id: bytes | str, fields: Mapping[bytes, bytes], payload: Payload | None, *, is_dataset: bool = False
+) -> Record:
     """Make a record from an index entry as the server gives it.
 
     Parameters
@@ -109,7 +112,10 @@ def record_of_entry(entry_id: bytes | str, fields: Mapping[bytes, bytes], payloa
     fields : mapping of bytes to bytes
         Its fields. An end is made with `end_record`, because how a stream ended stands in its state.
     payload : bytes-like or None
-        The payload of a message that is not inline; None where it is gone.
+        The payload of a message that is not inline; None where it is gone. Of a dataset the payloads of its parts, one
+        behind the other.
+    is_dataset : bool
+        Whether the message is a dataset: its checksum is one of its parts' checksums, and none of the payload.
 
     Raises
     ------
@@ -136,6 +142,8 @@ def record_of_entry(entry_id: bytes | str, fields: Mapping[bytes, bytes], payloa
         flags |= RecordFlags.GONE
     elif len(payload) != payload_bytes:
         raise EntryError(f"entry {text}", f"a payload of {len(payload)} bytes where its header says {payload_bytes}")
+    if is_dataset and payload is not None:
+        checksum = checksum_of(payload)
     return Record(
         kind=RecordKind.MESSAGE,
         position=position,
@@ -221,6 +229,14 @@ class StoredEntry:
     is_inline: bool = False
     is_gone: bool = False
 
+    def part_location(self, part: int) -> Location | None:
+        """Return where the payload of one part of a dataset lies; None where that part is not here."""
+        header = None if self.entry.header is None else header_of_part(self.entry.header, part)
+        if header is None or self.entry.header is None or self.is_gone:
+            return None
+        begin = self.location.offset + part_offset(self.entry.header, part)
+        return Location(segment=self.location.segment, offset=begin, length=header.payload_bytes)
+
     def fields(self, payload: bytes | None) -> dict[bytes, bytes]:
         """Return the fields of the index entry, as `XADD` takes them; `payload` is needed where it is inline."""
         total, n = b"%d" % self.entry.total_bytes, b"%d" % self.entry.n_messages
@@ -251,7 +267,7 @@ def stored_entry(head: RecordHead, header: bytes, segment: int) -> StoredEntry:
     location = Location(segment=segment, offset=head.payload_offset, length=head.payload_bytes)
     if head.kind == RecordKind.MESSAGE:
         decoded = decode_header(header)
-        if decoded.checksum != head.payload_checksum or (
+        if (decoded.checksum != head.payload_checksum and not decoded.parts) or (
             decoded.payload_bytes != head.payload_bytes and not flags & _GONE
         ):
             raise EntryError(f"record of entry {entry_id}", "its header speaks of another payload")

@@ -7,7 +7,7 @@ twice) comes from the last state that was recorded beside them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from beamstream.protocol import Entry, EntryKind
 
@@ -15,6 +15,7 @@ from .records import StreamEnding
 
 COUNTED = frozenset(
     {b"next", b"bytes", b"memory_bytes", b"n_held", b"held_bytes", b"n_received", b"n_late", b"n_missing", b"released"}
+    | {b"n_additions", b"n_incomplete"}
     | {b"sealed", b"released_entry", b"spilled_entry", b"spilled_n", b"spill_host", b"spill_folder", b"restored_ns"}
 )
 """Fields of the state hash that the entries tell, or that are true of one server only; the others are taken over."""
@@ -29,7 +30,11 @@ class EntryTally:
     next_id : int
         The id behind the last settled one.
     n_received, n_late, n_missing : int
-        Messages; late ones among them; ids in gaps that did not come later.
+        Messages; what came late; ids in gaps that did not come later.
+    n_additions : int
+        Parts that came after their dataset, and are no messages of their own.
+    lacking : dict of int to int
+        Of datasets that are not complete, how many parts are missing.
     total_bytes : int
         Payload bytes up to the last entry [bytes].
     last_entry : str
@@ -45,6 +50,8 @@ class EntryTally:
     total_bytes: int = 0
     last_entry: str = "0-0"
     ended: bool = False
+    n_additions: int = 0
+    lacking: dict[int, int] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         """Count one entry more."""
@@ -56,12 +63,21 @@ class EntryTally:
             self.n_missing += entry.gap.n_messages
             self.next_id = max(self.next_id, entry.message_id + 1)
         elif entry.kind is EntryKind.MESSAGE:
-            self.n_received += 1
-            if entry.late:
-                self.n_late += 1
-                self.n_missing -= 1
-            else:
-                self.next_id = max(self.next_id, entry.message_id + 1)
+            self._add_message(entry)
+
+    def _add_message(self, entry: Entry) -> None:
+        is_addition = entry.header is not None and entry.header.is_addition
+        self.n_received += not is_addition
+        self.n_additions += is_addition
+        self.n_late += entry.late
+        self.n_missing -= entry.late and not is_addition
+        if not entry.late:
+            self.next_id = max(self.next_id, entry.message_id + 1)
+        if entry.header is not None and entry.header.parts:
+            n_parts, n_there = entry.header.n_parts, len(entry.header.parts)
+            lacking = self.lacking.pop(entry.message_id, n_parts) - n_there
+            if lacking > 0:
+                self.lacking[entry.message_id] = lacking
 
 
 def restored_state(
@@ -88,6 +104,8 @@ def restored_state(
         b"n_received": tally.n_received,
         b"n_late": tally.n_late,
         b"n_missing": tally.n_missing,
+        b"n_additions": tally.n_additions,
+        b"n_incomplete": len(tally.lacking),
         b"released": tally.next_id,
         b"sealed": int(tally.ended),
     }

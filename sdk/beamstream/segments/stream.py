@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamstream.address import Address
+from beamstream.dataset import PayloadId
 from beamstream.errors import EntryError
 from beamstream.frame import Gap
 from beamstream.protocol import Entry, EntryKind
@@ -247,14 +248,31 @@ class SegmentStream:
         return int(np.count_nonzero(self._ids()[1] < begin)) if begin else 0
 
     def find(self, message_id: int) -> StoredEntry | None:
-        """Return a message by its id; None where it is not here, or damaged."""
+        """Return a message by its id, the first entry of it; None where it is not here, or damaged."""
+        return next(self.find_all(message_id), None)
+
+    def find_all(self, message_id: int) -> Iterator[StoredEntry]:
+        """Yield what stands under a message id, in the order of the index: a dataset may have parts that came later."""
         ids, rows = self._ids()
         begin, end = np.searchsorted(ids, message_id), np.searchsorted(ids, message_id, "right")
+        given = ""
         for place in self.order[rows[begin:end]]:
             try:
-                return self._touch(int(place["segment"])).entry(int(place["row"]))
+                stored = self._touch(int(place["segment"])).entry(int(place["row"]))
             except CorruptRecordError:
                 self._n_corrupt += 1
+                continue
+            if stored.entry.entry_id != given:
+                given = stored.entry.entry_id
+                yield stored
+
+    def locate(self, payload_id: PayloadId) -> Location | None:
+        """Return where the payload of a message lies, or of a part of it; None where it is not here, or gone."""
+        message_id, _, *part = payload_id
+        for stored in self.find_all(message_id):
+            location = stored.part_location(part[0]) if part else stored.location
+            if location is not None and not stored.is_gone:
+                return location
         return None
 
     def messages_backwards(self) -> Iterator[StoredEntry]:

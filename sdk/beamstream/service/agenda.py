@@ -106,7 +106,7 @@ class Agenda:
 
     def _mark(self, address: Address) -> Mark:
         state = read_state(self._server, StreamKeys(address))
-        return (0, True) if state is None else (state.next_id + state.n_received, state.finished)
+        return (0, True) if state is None else (state.next_id + state.n_entries, state.finished)
 
     def _nearest(self) -> list[str]:
         return nearest_streams(self._server, self._where) if isinstance(self._where, Address) else []

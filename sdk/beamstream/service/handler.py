@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from beamstream.address import Address
+from beamstream.errors import DatasetStreamError
 from beamstream.frame import Frame, Gap
 
 
@@ -29,12 +30,26 @@ class StreamStart:
         How many messages the producer promised.
     broker : str
         URL of the broker, for handlers that publish.
+    n_parts : int
+        How many parts each message has; 1 where they are no datasets.
     """
 
     address: Address
     metadata: Mapping[str, Any]
     n_expected: int | None
     broker: str
+    n_parts: int = 1
+
+    def refuse_datasets(self, who: str) -> None:
+        """Refuse the stream if its messages are datasets, for handlers that know only messages of one part.
+
+        Raises
+        ------
+        DatasetStreamError
+            If they are.
+        """
+        if self.n_parts > 1:
+            raise DatasetStreamError(str(self.address), self.n_parts, who)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

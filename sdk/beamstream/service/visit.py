@@ -160,14 +160,7 @@ class Visit:
         return self._opened
 
     def _open(self) -> None:
-        start = self._patiently(
-            lambda: StreamStart(
-                address=self._consumer.address,
-                metadata=self._consumer.metadata,
-                n_expected=self._consumer.n_expected,
-                broker=self._broker,
-            )
-        )
+        start = self._patiently(self._describe)
         self._counts.n_streams += 1
         log.info("%s: %s begins", self._handler.name, self._consumer.address)
         while not self._opened:
@@ -178,6 +171,16 @@ class Visit:
                     return
             else:
                 self._opened = True
+
+    def _describe(self) -> StreamStart:
+        state = self._consumer.state
+        return StreamStart(
+            address=self._consumer.address,
+            metadata=self._consumer.metadata,
+            n_expected=state.n_expected,
+            broker=self._broker,
+            n_parts=state.n_parts,
+        )
 
     def _note_gaps(self) -> None:
         for gap in self._consumer.take_gaps():

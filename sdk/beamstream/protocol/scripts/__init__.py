@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
-_SHARED = {"sequence": frozenset({"publish", "finish"})}
+_SHARED = {"sequence": frozenset({"publish", "finish"}), "datasets": frozenset({"publish", "finish"})}
 _SHARED["group"] = frozenset(
     {"join", "claim", "hand_out", "give_back", "touch", "leave", "reinject", "seek", "drop_group"}
 )

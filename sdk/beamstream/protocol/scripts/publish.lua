@@ -2,11 +2,13 @@
 --
 -- KEYS  as in sequence.lua
 -- ARGV[1]  1 when the batch is sent again after a lost connection: its duplicates are counted as retried
--- ARGV[2…] three per message: id, header, inline payload (its length is the header's, or there is none)
+-- ARGV[2…] three per message: id, header, inline payload (its length is the header's, or there is none);
+--          of a dataset three per part: id:part, header of the part, nothing
 --
--- Returns next, n_held, sealed, n_received, then one status per message:
+-- Returns next, n_held, sealed, the number of message entries in the index, then one status per message:
 --   0 appended, 1 held until a gap closes, 2 duplicate, 3 another payload is there under this id (the first one stays),
---   4 appended late, 5 refused: beyond the last id of the finished stream, 6 duplicate whose payload has left memory
+--   4 appended late, 5 refused: beyond the last id of the finished stream, 6 duplicate whose payload has left memory;
+-- of a part: 0 it completed its dataset, which was appended, 1 held until the other parts are there or a gap closes
 
 local APPENDED, HELD, DUPLICATE, CONFLICT, LATE, REFUSED, RELEASED = 0, 1, 2, 3, 4, 5, 6
 local retried = ARGV[1] == '1'
@@ -60,12 +62,12 @@ local function take_late(id, header, payload_bytes, payload)
   return LATE
 end
 
-local function hold(id, header, payload_bytes, payload)
+local function take_ahead(id, header, payload_bytes, payload)
   local known = held_at(id)
   if known then
     return duplicate(header, cmsgpack.unpack(known)[3])
   end
-  hold_message(id, header, payload_bytes, payload)
+  hold({id, now_ms, header, payload_bytes, payload or false})
   return HELD
 end
 
@@ -78,7 +80,7 @@ local function take(id, header, payload_bytes, payload)
     return REFUSED
   end
   if id > s.next then
-    return hold(id, header, payload_bytes, payload)
+    return take_ahead(id, header, payload_bytes, payload)
   end
   append(id_text(id) .. '-0', nil, header, payload_bytes, payload)
   s.next = s.next + 1
@@ -86,12 +88,108 @@ local function take(id, header, payload_bytes, payload)
   return APPENDED
 end
 
+local take_part, parse_part
+
+if n_parts > 1 then
+
+  -- A part whose dataset is in the index already, or was passed over: a duplicate, or an entry of its own.
+  local function take_late_part(id, number, header, payload_bytes)
+    local key = id_text(id)
+    local late_ids = redis.call('HGET', late, key)
+    local n_there = 0
+    for entry_id in string.gmatch(key .. '-0 ' .. (late_ids or ''), '%S+') do
+      local dataset = header_at(entry_id)
+      for known_number, known in pairs(dataset and parts_of(dataset) or {}) do
+        if known_number == number then return duplicate(id, header, known) end
+        n_there = n_there + 1
+      end
+    end
+    if n_there > 0 then
+      if n_there + 1 == n_parts then s.n_incomplete = s.n_incomplete - 1 end
+    else
+      s.n_missing = s.n_missing - 1
+      s.n_incomplete = s.n_incomplete + 1
+    end
+    s.n_late = s.n_late + 1
+    local entry_id = append(id_text(s.next - 1 + s.sealed) .. '-*', id,
+      dataset_header({{number, header}}, payload_bytes, n_there > 0), payload_bytes, false, n_there > 0)
+    redis.call('HSET', late, key, late_ids and (late_ids .. ' ' .. entry_id) or entry_id)
+    return LATE
+  end
+
+  function take_part(id, number, header, payload_bytes)
+    if id < s.next then
+      return take_late_part(id, number, header, payload_bytes)
+    end
+    if s.finish_since_ms > 0 and id > s.last then
+      s.n_refused = s.n_refused + 1
+      return REFUSED
+    end
+    local packed = held_at(id)
+    local dataset = packed and cmsgpack.unpack(packed) or {id, now_ms, false, 0, false, 0, 0}
+    if not dataset[N_THERE] then
+      return duplicate(id, header, parts_of(dataset[3])[number])
+    end
+    local name = collected_as(id, number)
+    if redis.call('HSETNX', collected, name, header) == 0 then
+      return duplicate(id, header, redis.call('HGET', collected, name))
+    end
+    if packed then let_go(packed) end
+    dataset[4] = dataset[4] + payload_bytes
+    dataset[N_THERE] = dataset[N_THERE] + 1
+    dataset[HEADER_BYTES] = dataset[HEADER_BYTES] + #header
+    s.held_bytes = s.held_bytes + #header
+    if dataset[N_THERE] < n_parts then
+      hold(dataset)
+      return HELD
+    end
+    local whole = dataset_header(take_parts(dataset), dataset[4])
+    if id > s.next then
+      hold({id, dataset[2], whole, dataset[4], false})
+      return HELD
+    end
+    append(id_text(id) .. '-0', nil, whole, dataset[4])
+    s.next = s.next + 1
+    drain()
+    return APPENDED
+  end
+
+  -- Id and number of a part that fits the stream: all parts have to go into one header and one record of a segment.
+  function parse_part(text, header)
+    local id, number = string.match(text, '^(%d+):(%d+)$')
+    number = tonumber(number)
+    if number and number > 0 and number <= n_parts and #header <= max_part_header()
+      and payload_size(header) <= max_part_payload() then
+      return tonumber(id), number
+    end
+  end
+
+end
+
+-- Nothing is taken of a batch that does not fit the stream.
+local ids, numbers = {}, {}
+for i = 2, #ARGV, 3 do
+  if n_parts > 1 then
+    ids[i], numbers[i] = parse_part(ARGV[i], ARGV[i + 1])
+  else
+    ids[i] = tonumber(ARGV[i])
+  end
+  if not ids[i] then
+    return redis.error_reply('BADPART ' .. ARGV[i] .. ' in a stream whose messages have ' .. n_parts .. ' part(s)')
+  end
+end
+
 local reply = {0, 0, 0, 0}
 for i = 2, #ARGV, 3 do
-  local id, header, payload = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
+  local id, number, header, payload = ids[i], numbers[i], ARGV[i + 1], ARGV[i + 2]
   local payload_bytes = payload_size(header)
-  if #payload ~= payload_bytes then payload = false end
-  local status = take(id, header, payload_bytes, payload)
+  if number or #payload ~= payload_bytes then payload = false end
+  local status
+  if number then
+    status = take_part(id, number, header, payload_bytes)
+  else
+    status = take(id, header, payload_bytes, payload)
+  end
   if not payload and (status == APPENDED or status == HELD or status == LATE) then
     s.memory_bytes = s.memory_bytes + payload_bytes
   end
@@ -99,5 +197,5 @@ for i = 2, #ARGV, 3 do
 end
 settle()
 save()
-reply[1], reply[2], reply[3], reply[4] = s.next, s.n_held, s.sealed, s.n_received
+reply[1], reply[2], reply[3], reply[4] = s.next, s.n_held, s.sealed, s.n_received + s.n_additions
 return reply

@@ -2,7 +2,8 @@
 --
 -- KEYS[1] index  stream  entries "<message id>-0"; late ones "<position>-<n>"; see PROTOCOL.md
 -- KEYS[2] state  hash    next, bytes, memory_bytes, n_held, held_bytes, counts, how it ended
--- KEYS[3] held   zset    packed {id, arrived_ms, header, payload_bytes, payload or false}, scored by message id
+-- KEYS[3] held   zset    packed {id, arrived_ms, header, payload_bytes, payload or false}, scored by message id; of a
+--                        dataset that waits for parts, what datasets.lua says
 -- KEYS[4] late   hash    message id -> entry id
 
 local index, state, held, late = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -12,14 +13,17 @@ local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 local FIELDS = {'next', 'bytes', 'memory_bytes', 'n_held', 'held_bytes', 'patience_ms', 'released',
   'n_received', 'n_duplicate', 'n_retried', 'n_conflict', 'n_late', 'n_missing', 'n_refused',
-  'last', 'finish_since_ms', 'sealed'}
+  'last', 'finish_since_ms', 'sealed', 'n_incomplete', 'n_additions'}
 local s = {}
+local n_parts, min_parts -- more than one: messages are datasets
 do
-  local values = redis.call('HMGET', state, unpack(FIELDS))
+  local values = redis.call('HMGET', state, 'n_parts', 'min_parts', unpack(FIELDS))
+  n_parts = tonumber(values[1] or 1)
+  min_parts = tonumber(values[2] or n_parts)
   for i, field in ipairs(FIELDS) do
-    s[field] = tonumber(values[i] or 0)
+    s[field] = tonumber(values[i + 2] or 0)
   end
-  if not values[1] then s.next = 1 end
+  if not values[3] then s.next = 1 end
 end
 
 local function id_text(number)
@@ -44,12 +48,17 @@ local function save()
   redis.call('HSET', state, unpack(update))
 end
 
-local function append(entry_id, id, header, payload_bytes, payload)
+-- What readers are given: messages, and parts that came after their dataset was appended.
+local function n_entries()
+  return id_text(s.n_received + s.n_additions)
+end
+
+local function append(entry_id, id, header, payload_bytes, payload, is_addition)
   s.bytes = s.bytes + payload_bytes
-  s.n_received = s.n_received + 1
+  if is_addition then s.n_additions = s.n_additions + 1 else s.n_received = s.n_received + 1 end
   -- Somebody still sends: the patience with what is missing at the end of a finished stream begins anew.
   if s.finish_since_ms > 0 then s.finish_since_ms = now_ms end
-  local fields = {'h', header, 'b', id_text(s.bytes), 'n', id_text(s.n_received)}
+  local fields = {'h', header, 'b', id_text(s.bytes), 'n', n_entries()}
   if payload then
     fields[7], fields[8] = 'p', payload
   end
@@ -66,12 +75,21 @@ local function held_at(id)
   return redis.call('ZRANGEBYSCORE', held, key, key)[1]
 end
 
-local function hold_message(id, header, payload_bytes, payload)
-  local packed = cmsgpack.pack({id, now_ms, header, payload_bytes, payload or false})
-  redis.call('ZADD', held, id_text(id), packed)
+local function hold(message)
+  local packed = cmsgpack.pack(message)
+  redis.call('ZADD', held, id_text(message[1]), packed)
   s.n_held = s.n_held + 1
   s.held_bytes = s.held_bytes + #packed
 end
+
+local function let_go(packed)
+  redis.call('ZREM', held, packed)
+  s.n_held = s.n_held - 1
+  s.held_bytes = s.held_bytes - #packed
+end
+
+local N_THERE = 6    -- where a held dataset says how many of its parts are there; of what is whole there is nothing
+local settle_dataset -- see datasets.lua
 
 -- Append what was waiting for s.next, and what follows it without a gap.
 local function drain()
@@ -81,30 +99,37 @@ local function drain()
       return
     end
     local message = cmsgpack.unpack(packed)
-    redis.call('ZREM', held, packed)
-    s.n_held = s.n_held - 1
-    s.held_bytes = s.held_bytes - #packed
+    if message[N_THERE] then
+      return
+    end
+    let_go(packed)
     append(id_text(s.next) .. '-0', nil, message[3], message[4], message[5])
     s.next = s.next + 1
   end
 end
 
--- Record that the ids from s.next to last_id never came, and go on behind them.
-local function pass_over(last_id, reason)
+-- Record that the ids from s.next to last_id never came.
+local function state_gap(last_id, reason)
   s.n_missing = s.n_missing + last_id - s.next + 1
   redis.call('XADD', index, id_text(last_id) .. '-0', 'k', 'g', 'f', id_text(s.next), 'r', reason,
-    'b', id_text(s.bytes), 'n', id_text(s.n_received))
+    'b', id_text(s.bytes), 'n', n_entries())
   s.next = last_id + 1
+end
+
+local function pass_over(last_id, reason)
+  state_gap(last_id, reason)
   drain()
 end
 
 local MAX_HELD_BYTES = 67108864 -- headers and inline payloads that may wait behind one gap
 
 -- Pass over what has kept the stream waiting for too long, and write the end once everything before it is settled.
--- A gap is as old as the message behind it, so that many gaps cost no more patience than one.
+-- A gap is as old as the message behind it, so that many gaps cost no more patience than one; a dataset that lacks
+-- parts is as old as the first of those that came.
 local function settle()
   while s.n_held > 0 do
-    local first = cmsgpack.unpack(redis.call('ZRANGE', held, 0, 0)[1])
+    local packed = redis.call('ZRANGE', held, 0, 0)[1]
+    local first = cmsgpack.unpack(packed)
     local reason
     if now_ms - first[2] >= s.patience_ms then
       reason = 'patience'
@@ -113,7 +138,11 @@ local function settle()
     else
       break
     end
-    pass_over(first[1] - 1, reason)
+    if first[1] == s.next then
+      settle_dataset(packed, first)
+    else
+      pass_over(first[1] - 1, reason)
+    end
   end
   if s.last > 0 or s.finish_since_ms > 0 then
     if s.next <= s.last and s.n_held == 0 and now_ms - s.finish_since_ms >= s.patience_ms then
@@ -122,8 +151,7 @@ local function settle()
     if s.next > s.last and s.sealed == 0 then
       s.last = s.next - 1
       s.sealed = 1
-      redis.call('XADD', index, id_text(s.last + 1) .. '-0', 'k', 'e', 'b', id_text(s.bytes), 'n',
-        id_text(s.n_received))
+      redis.call('XADD', index, id_text(s.last + 1) .. '-0', 'k', 'e', 'b', id_text(s.bytes), 'n', n_entries())
     end
   end
 end
