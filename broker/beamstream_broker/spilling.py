@@ -284,8 +284,8 @@ def _joined(payloads: list[bytes | None]) -> bytes | None:
 def _within_bytes(page: list[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[bytes, dict[bytes, bytes]]]:
     """Return the first entries of a page, as many as fit into `PAGE_BYTES`, at least one message.
 
-    A gap goes together with what the script appended behind it: producers take a message for safe when what stands at its
-    id is on disk, and that may be the gap that it came too late for.
+    A gap goes together with what the script appended behind it: producers take a message for safe when what stands at
+    its id is on disk, and that may be the gap that it came too late for.
     """
     n_bytes = n_messages = 0
     for number, one in enumerate(page):

@@ -100,7 +100,7 @@ if n_parts > 1 then
     for entry_id in string.gmatch(key .. '-0 ' .. (late_ids or ''), '%S+') do
       local dataset = header_at(entry_id)
       for known_number, known in pairs(dataset and parts_of(dataset) or {}) do
-        if known_number == number then return duplicate(id, header, known) end
+        if known_number == number then return duplicate(header, known, entry_id) end
         n_there = n_there + 1
       end
     end
@@ -128,11 +128,11 @@ if n_parts > 1 then
     local packed = held_at(id)
     local dataset = packed and cmsgpack.unpack(packed) or {id, now_ms, false, 0, false, 0, 0}
     if not dataset[N_THERE] then
-      return duplicate(id, header, parts_of(dataset[3])[number])
+      return duplicate(header, parts_of(dataset[3])[number])
     end
     local name = collected_as(id, number)
     if redis.call('HSETNX', collected, name, header) == 0 then
-      return duplicate(id, header, redis.call('HGET', collected, name))
+      return duplicate(header, redis.call('HGET', collected, name))
     end
     if packed then let_go(packed) end
     dataset[4] = dataset[4] + payload_bytes
