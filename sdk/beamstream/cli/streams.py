@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,13 +11,14 @@ import typer
 
 from beamstream.address import Address, SourceAddress, is_path, parse_where, split_url
 from beamstream.consumer import Consumer
-from beamstream.errors import NothingNewError, StreamFinishedError, UsageError
+from beamstream.errors import NothingNewError, StreamFinishedError, StreamNotFoundError, UsageError
+from beamstream.groups import GroupInfo
 from beamstream.protocol import StreamKeys, decode_metadata
 from beamstream.protocol.client import Server
 from beamstream.receipt import Receipt, make_receipt
-from beamstream.state import StreamState
+from beamstream.state import StreamState, read_state
 from beamstream.stop import stop_on_signals
-from beamstream.streams import delete_stream, list_sources, list_streams, stream_state
+from beamstream.streams import delete_stream, list_sources, list_streams, nearest_streams, stream_state
 
 from .options import Broker, Json, StreamAddress, StreamOrPath, Verify
 from .output import plain_tree, print_fields, print_rows, size_text, warn_of_flaw
@@ -211,6 +213,22 @@ def print_receipt(drawn: Receipt) -> None:
         },
         as_json=False,
     )
+    if drawn.groups:
+        typer.echo()
+        print_rows([_group_row(group) for group in drawn.groups], as_json=False, nothing="")
+
+
+def _group_row(group: GroupInfo) -> dict[str, Any]:
+    return {
+        "group": group.name,
+        "delivered": group.n_delivered,
+        "redelivered": group.n_redelivered,
+        "dead": group.n_dead,
+        "skipped": group.n_skipped,
+        "passed_over": group.n_passed_over,
+        "pending": group.n_pending,
+        "lag": group.lag_messages,
+    }
 
 
 def _incomplete(drawn: Receipt) -> dict[str, Any]:
@@ -230,18 +248,23 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     broker: Broker = None,
 ) -> None:
-    """Delete a stream from the broker, with its payloads and groups; files stay.
+    """Delete a stream from the broker, with its payloads and groups; files stay, its segments too.
 
     Example: stream delete 11012345/eiger/lysozyme_run_042 --yes
     """
     server, address = locate(where, broker)
-    state = stream_state(server, address)
+    state = read_state(server, StreamKeys(address))
+    if state is None:
+        raise StreamNotFoundError(str(address), nearest_streams(server, address))
     if not yes:
         if not typer.get_text_stream("stdin").isatty():
             raise UsageError(f"{address} holds {state.n_received} message(s); say --yes to delete it")
         if not typer.confirm(f"Delete {address} with {state.n_received} message(s)?"):
             raise typer.Exit(1)
+    folder: bytes | None = server.call("HGET", StreamKeys(address).state, "spill_folder")
     typer.echo(f"{address}: {delete_stream(server, address)} message(s) deleted")
+    if folder is not None:
+        typer.echo(f"its segments stay in {os.fsdecode(folder)}")
 
 
 def add_to(app: typer.Typer) -> None:
