@@ -150,6 +150,37 @@ def test_what_waits_behind_a_gap_is_sent_when_the_gap_has_closed_and_it_is_on_di
         assert on_disk(broker) == {1, 2}
 
 
+def test_a_killed_broker_loses_no_part_of_a_dataset_that_was_sent(broker: Broker) -> None:
+    n, n_parts, sent = 400, 3, set()
+
+    def produce(part: int) -> None:
+        with Producer(
+            ADDRESS, broker=broker.url, keep="all", retry_timeout_s=None, n_parts=n_parts, part=part, patience_s=60
+        ) as producer:
+            for i in range(1, n + 1):
+                producer.send(i, payload(part * i)).add_done_callback(lambda _, i=i: sent.add((i, part)))
+            producer.finish(n)
+
+    threads = [threading.Thread(target=produce, args=(part,)) for part in range(1, n_parts + 1)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(sent) > n, "a third of the parts")
+    broker.kill()
+    with SegmentStream(broker.spill / "bt" / "det" / "run") as stream:
+        headers = [(one.entry.message_id, one.entry.header) for one in stream.entries() if one.entry.header is not None]
+    on_disk = {(message_id, part.part) for message_id, header in headers for part in header.parts}
+    assert sent <= on_disk, "before anybody could send it again"
+    broker.start()
+    for thread in threads:
+        thread.join()
+    assert len(sent) == n * n_parts
+    with Consumer(ADDRESS, broker=broker.url) as consumer:
+        for i, frame in enumerate(consumer, start=1):
+            assert (frame.message_id, frame.missing_parts) == (i, ())
+            assert [part.payload for part in frame.parts] == [payload(part * i) for part in range(1, n_parts + 1)]
+    assert make_receipt(Server(broker.url), ADDRESS).clean
+
+
 @pytest.mark.parametrize("whom", ["server", "broker"])
 def test_a_killed_server_or_broker_loses_nothing_that_was_sent(broker: Broker, whom: str) -> None:
     n, sent = 1500, []
