@@ -7,6 +7,7 @@ from pathlib import Path
 
 from beamstream.protocol.client import Server
 
+from .fetching.announcing import Announcing
 from .keeping import LOOK_EVERY_S, Keeping
 from .restoring import Restoring
 from .snapshots import Snapshots
@@ -27,11 +28,14 @@ class Disk:
         The server.
     root : Path
         The folder.
+    endpoint : str
+        Who serves it to readers that do not see it; empty: nobody.
     """
 
-    def __init__(self, server: Server, root: Path) -> None:
+    def __init__(self, server: Server, root: Path, endpoint: str = "") -> None:
         self.root = root.absolute()
-        self.spilling = Spilling(server, root)
+        self.spilling = Spilling(server, root, endpoint)
+        self._announcing = Announcing(server, root, endpoint)
         self._server = server
         self._keeping = Keeping(server, self.spilling)
         self._snapshots = Snapshots(server, root)
@@ -58,6 +62,7 @@ class Disk:
         """
         self.begin()
         self._restoring.answer()
+        self._announcing.tick()
         self._keeping.look()
         self._snapshots.look()
 

@@ -21,6 +21,7 @@ from beamstream.streams import list_sources
 from .disk import DISK_EVERY_S, Disk
 from .embedded import EmbeddedServer
 from .errors import ServerDiedError
+from .fetching import FetchService
 from .retention import MemoryUse, Retention
 from .settling import Settling
 
@@ -59,13 +60,23 @@ class BrokerService:
     embedded : EmbeddedServer, optional
         The server, where it is ours: with closed doors, which are opened when the streams on disk are back in it. If it
         dies it is started again.
+    fetch : FetchService, optional
+        Who serves the segments to readers that do not see them.
     """
 
-    def __init__(self, server: Server, spill_root: Path | None = None, embedded: EmbeddedServer | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        spill_root: Path | None = None,
+        embedded: EmbeddedServer | None = None,
+        fetch: FetchService | None = None,
+    ) -> None:
         self._server = server
         self._embedded = embedded
-        self._disk = None if spill_root is None else Disk(server, spill_root)
         self._settling = Settling(server)
+        self._fetch = fetch
+        endpoint = "" if fetch is None else fetch.endpoint
+        self._disk = None if spill_root is None else Disk(server, spill_root, endpoint)
         self._retention = Retention(server, None if self._disk is None else self._disk.spilling)
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}
@@ -193,9 +204,12 @@ class BrokerService:
         disk = self._disk
         if disk is not None:
             events |= disk.events()
+        if self._fetch is not None:
+            events |= self._fetch.counts.as_events()
         return Snapshot(
             events=events,
             payload_bytes=self._n_bytes,
+            queued_bytes=0 if self._fetch is None else self._fetch.queued_bytes,
             levels={
                 "server_up": float(self._reachable),
                 **({} if disk is None else {"spill_stands_still": float(bool(disk.flaw))}),

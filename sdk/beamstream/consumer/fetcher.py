@@ -1,8 +1,9 @@
 """The background side of a consumer: entries from the feed, payloads from their tier, frames into the delivery.
 
 Payloads are asked for only as far as there is room, so that what a consumer holds is bounded in bytes. A payload that
-has left memory is counted as skipped, one whose checksum fails as corrupt; neither is delivered. Of datasets only one
-part is asked for where only one is wanted; one that lacks it is passed by, and the part counted as missing.
+is gone is counted as skipped, one whose checksum fails as corrupt; neither is delivered. One that cannot be had now,
+because server or fetch service do not answer, is asked for again until the retry timeout. Of datasets only one part is
+asked for where only one is wanted; one that lacks it is passed by, and the part counted as missing.
 """
 
 from __future__ import annotations
