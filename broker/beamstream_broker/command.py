@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from beamstream.cli.options import Broker, MetricsPort
+from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import ServerUnavailableError, UsageError
 from beamstream.protocol.client import Server
 
@@ -19,6 +20,7 @@ from .fetching import FetchService, fetch_service
 from .fetching.endpoint import LOOPBACK, parse_fetch
 from .service import BrokerService, find_flaws
 from .sizes import format_bytes, parse_bytes
+from .upkeep import Ages
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The server in the middle.", callback=lambda: None)
 
@@ -60,6 +62,14 @@ def run(
         str | None,
         typer.Option(metavar="HOST", help="Name under which readers reach it.", show_default="the host's own"),
     ] = None,
+    retain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long open streams are kept that do not say it themselves, e.g. 24h; what is older leaves them.",
+            show_default="for ever",
+        ),
+    ] = None,
     broker: Broker = None,
     metrics_port: MetricsPort = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when it is ready.")] = False,
@@ -69,9 +79,10 @@ def run(
     Example: stream broker run --memory 8GiB --port 6379 --spill /data/spill
     """
     where = parse_fetch(fetch, fetch_host)
+    ages = Ages(retain_s=parse_duration(retain or NEVER))
     if broker is not None:
         with fetch_service(spill, where) as serving:
-            return _attach(broker, metrics_port, spill, serving, as_json=as_json)
+            return _attach(broker, metrics_port, spill, serving, ages, as_json=as_json)
     embedded = EmbeddedServer(
         memory_bytes=None if memory is None else parse_bytes(memory),
         port=port,
@@ -81,7 +92,7 @@ def run(
         closed=True,
     )
     with embedded, fetch_service(spill, where) as serving:
-        service = BrokerService(Server(embedded.inner_url), spill, embedded, serving)
+        service = BrokerService(Server(embedded.inner_url), spill, embedded, serving, ages)
         return service.run(lambda: _announce_embedded(embedded, serving, as_json=as_json), metrics_port)
 
 
@@ -103,7 +114,13 @@ def read_password(path: Path) -> str:
 
 
 def _attach(
-    broker: str, metrics_port: int | None, spill: Path | None, serving: FetchService | None, *, as_json: bool
+    broker: str,
+    metrics_port: int | None,
+    spill: Path | None,
+    serving: FetchService | None,
+    ages: Ages,
+    *,
+    as_json: bool,
 ) -> int:
     """Look after a server that somebody else runs."""
     server = Server(broker)
@@ -123,7 +140,7 @@ def _attach(
         for flaw in flaws:
             typer.echo(f"warning: {server.shown_url}: {flaw}", err=True)
 
-    return BrokerService(server, spill, fetch=serving).run(announce, metrics_port)
+    return BrokerService(server, spill, fetch=serving, ages=ages).run(announce, metrics_port)
 
 
 def _announce_embedded(embedded: EmbeddedServer, serving: FetchService | None, *, as_json: bool) -> None:

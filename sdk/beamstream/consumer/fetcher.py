@@ -17,7 +17,7 @@ from beamstream.dataset import make_frame, payload_ids
 from beamstream.errors import BeamstreamError, ChecksumError, StreamNotFoundError
 from beamstream.frame import Header, Payload
 from beamstream.payloads import FETCH_BYTES, PayloadTier
-from beamstream.protocol import Entry, EntryKind, StreamKeys
+from beamstream.protocol import EXPIRED, Entry, EntryKind, StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.put_back import Comeback
 from beamstream.retry import with_retries
@@ -156,6 +156,12 @@ class Fetcher:
         return batch
 
     def _deliver(self, entry: Entry, n_deliveries: int, payloads: Sequence[Payload | None]) -> None:
+        if entry.gap is not None and entry.gap.reason == EXPIRED:
+            log.warning("%s: %d message(s) up to %d grew too old unread",
+                        self._keys.address, entry.n_messages, entry.message_id)  # fmt: skip
+            self._counts.n_expired += entry.n_messages
+            self._delivery.put_gap(entry.gap)
+            return
         if entry.gap is not None:
             self._counts.n_missing += entry.gap.n_messages
             self._delivery.put_gap(entry.gap)

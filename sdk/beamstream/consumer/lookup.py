@@ -77,6 +77,8 @@ class Lookup:
             return StreamNotFoundError(str(self._keys.address))
         if message_id < 1:
             reason = "ids begin at 1"
+        elif message_id <= state.expired_id:
+            reason = "it is older than the stream is kept"
         elif message_id < state.next_id:
             reason = "it never came"
         elif state.finished:
