@@ -70,6 +70,13 @@ def run(
             show_default="for ever",
         ),
     ] = None,
+    forget_after: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="After what time without readers a finished stream that is all in DIR leaves memory.",
+        ),
+    ] = "24h",
     broker: Broker = None,
     metrics_port: MetricsPort = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when it is ready.")] = False,
@@ -79,7 +86,7 @@ def run(
     Example: stream broker run --memory 8GiB --port 6379 --spill /data/spill
     """
     where = parse_fetch(fetch, fetch_host)
-    ages = Ages(retain_s=parse_duration(retain or NEVER))
+    ages = Ages(retain_s=parse_duration(retain or NEVER), forget_after_s=parse_duration(forget_after))
     if broker is not None:
         with fetch_service(spill, where) as serving:
             return _attach(broker, metrics_port, spill, serving, ages, as_json=as_json)

@@ -66,7 +66,7 @@ class BrokerService:
     fetch : FetchService, optional
         Who serves the segments to readers that do not see them.
     ages : Ages
-        How old messages may become.
+        How old messages may become, and how long what nobody reads stays.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class BrokerService:
         self._fetch = fetch
         self._upkeep = Upkeep(server, spill_root, ages)
         endpoint = "" if fetch is None else fetch.endpoint
-        self._disk = None if spill_root is None else Disk(server, spill_root, endpoint)
+        self._disk = None if spill_root is None else Disk(server, spill_root, endpoint, ages.forget_after_s)
         self._retention = Retention(server, None if self._disk is None else self._disk.spilling)
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}

@@ -18,9 +18,12 @@ class Ages:
     ----------
     retain_s : float or None
         Messages of open streams that do not say it themselves [s]; None: for ever.
+    forget_after_s : float or None
+        Indexes of finished streams that are on disk, since somebody read them last [s]; None: for ever.
     """
 
     retain_s: float | None = None
+    forget_after_s: float | None = None
 
 
 class Upkeep:

@@ -45,6 +45,7 @@ from .fetcher import Fetcher
 from .group import GroupMember
 from .lookup import Lookup
 from .parts import check_part
+from .sign import Sign
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,8 @@ class Consumer:
         self._gave_back = False
         self._wait_for_stream(wait_for_stream, timeout_s)
         self._part = check_part(str(self.address), 1 if part is None else self.state.n_parts, part)
+        self._sign = Sign(self._server, self._keys)
+        self._sign.tick()
         self._member: GroupMember | None = None
         self._acknowledger: Acknowledger | None = None
         if group is not None:
@@ -193,6 +196,7 @@ class Consumer:
                 self._delivery,
                 self.counts,
                 member=self._member,
+                sign=self._sign,
                 retry_timeout_s=self._retry_timeout_s,
                 part=self._part,
             )
@@ -406,6 +410,7 @@ class Consumer:
         return frame
 
     def _lookup(self) -> Lookup:
+        self._with_retries(self._sign.tick)
         return Lookup(self._server, self._keys, self._tier, self._with_retries, self._part)
 
     # --- ending ------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from .delivery import ConsumerCounts, Delivery
 from .feed import Delivered, Feed
 from .group import GroupMember
 from .parts import only_part
+from .sign import Sign
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Fetcher:
         counts: ConsumerCounts,
         *,
         member: GroupMember | None,
+        sign: Sign,
         retry_timeout_s: float | None,
         part: int | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class Fetcher:
         self._delivery = delivery
         self._counts = counts
         self._member = member
+        self._sign = sign
         self._retry_timeout_s = retry_timeout_s
         self._part = part
         self._todo: deque[Delivered] = deque()
@@ -111,6 +114,7 @@ class Fetcher:
         return with_retries(lambda _: attempt(), timeout_s=self._retry_timeout_s, stop=self._stop, counts=self._counts)
 
     def _read(self) -> bool:
+        self._sign.tick()
         fits = self._delivery.room_bytes // self._last_bytes
         count = max(1, min(self._delivery.room_messages, fits))
         self._look_for(count, BLOCK_MS)
