@@ -10,13 +10,17 @@ from typing import Annotated
 import typer
 
 from beamstream.cli.options import Broker, MetricsPort
+from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import ServerUnavailableError, UsageError
 from beamstream.protocol.client import Server
 
 from .embedded import EmbeddedServer
 from .errors import NothingToAttachError
+from .fetching import FetchService, fetch_service
+from .fetching.endpoint import LOOPBACK, parse_fetch
 from .service import BrokerService, find_flaws
 from .sizes import format_bytes, parse_bytes
+from .upkeep import Ages
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The server in the middle.", callback=lambda: None)
 
@@ -46,6 +50,33 @@ def run(
             "without one the former is dropped, counted.",
         ),
     ] = None,
+    fetch: Annotated[
+        str,
+        typer.Option(
+            metavar="ENDPOINT",
+            help="Where readers that do not see DIR get from; tcp://0.0.0.0:5557 for other hosts, or off.",
+            show_default="a free port that only this host reaches",
+        ),
+    ] = LOOPBACK,
+    fetch_host: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="Name under which readers reach it.", show_default="the host's own"),
+    ] = None,
+    retain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long open streams are kept that do not say it themselves, e.g. 24h; what is older leaves them.",
+            show_default="for ever",
+        ),
+    ] = None,
+    forget_after: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="After what time without readers a finished stream that is all in DIR leaves memory.",
+        ),
+    ] = "24h",
     broker: Broker = None,
     metrics_port: MetricsPort = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when it is ready.")] = False,
@@ -54,8 +85,11 @@ def run(
 
     Example: stream broker run --memory 8GiB --port 6379 --spill /data/spill
     """
+    where = parse_fetch(fetch, fetch_host)
+    ages = Ages(retain_s=parse_duration(retain or NEVER), forget_after_s=parse_duration(forget_after))
     if broker is not None:
-        return _attach(broker, metrics_port, spill, as_json=as_json)
+        with fetch_service(spill, where) as serving:
+            return _attach(broker, metrics_port, spill, serving, ages, as_json=as_json)
     embedded = EmbeddedServer(
         memory_bytes=None if memory is None else parse_bytes(memory),
         port=port,
@@ -64,9 +98,9 @@ def run(
         password=None if password_file is None else read_password(password_file),
         closed=True,
     )
-    with embedded:
-        service = BrokerService(Server(embedded.inner_url), spill, embedded)
-        return service.run(lambda: _announce_embedded(embedded, as_json=as_json), metrics_port)
+    with embedded, fetch_service(spill, where) as serving:
+        service = BrokerService(Server(embedded.inner_url), spill, embedded, serving, ages)
+        return service.run(lambda: _announce_embedded(embedded, serving, as_json=as_json), metrics_port)
 
 
 def read_password(path: Path) -> str:
@@ -86,7 +120,15 @@ def read_password(path: Path) -> str:
     return lines[0].strip()
 
 
-def _attach(broker: str, metrics_port: int | None, spill: Path | None, *, as_json: bool) -> int:
+def _attach(
+    broker: str,
+    metrics_port: int | None,
+    spill: Path | None,
+    serving: FetchService | None,
+    ages: Ages,
+    *,
+    as_json: bool,
+) -> int:
     """Look after a server that somebody else runs."""
     server = Server(broker)
     try:
@@ -98,27 +140,36 @@ def _attach(broker: str, metrics_port: int | None, spill: Path | None, *, as_jso
     def announce() -> None:
         if as_json:
             # Same fields as for an embedded one; where it listens besides is not for us to say.
-            _print_json(url=server.shown_url, tcp_url=None, server_pid=None)
+            _print_json(url=server.shown_url, tcp_url=None, server_pid=None, serving=serving)
         else:
             typer.echo(f"looking after {version} at {server.shown_url}")
+            _say_who_serves(serving)
         for flaw in flaws:
             typer.echo(f"warning: {server.shown_url}: {flaw}", err=True)
 
-    return BrokerService(server, spill).run(announce, metrics_port)
+    return BrokerService(server, spill, fetch=serving, ages=ages).run(announce, metrics_port)
 
 
-def _announce_embedded(embedded: EmbeddedServer, *, as_json: bool) -> None:
+def _announce_embedded(embedded: EmbeddedServer, serving: FetchService | None, *, as_json: bool) -> None:
     """Say where the server is; passwords are left out, whoever needs them has the file."""
     url = embedded.settings.url(with_password=False)
     tcp_url = embedded.settings.tcp_url(with_password=False)
     if as_json:
-        _print_json(url=url, tcp_url=tcp_url, server_pid=embedded.pid)
+        _print_json(url=url, tcp_url=tcp_url, server_pid=embedded.pid, serving=serving)
         return
     typer.echo(f"{embedded.binary} is ready with {format_bytes(embedded.memory_bytes)} of memory")
     typer.echo(f"  on this machine  {url}")
     typer.echo(f"  over TCP         {tcp_url}")
+    _say_who_serves(serving)
     typer.echo(f"next, e.g.:  stream --broker {url} ls")
 
 
-def _print_json(*, url: str, tcp_url: str | None, server_pid: int | None) -> None:
-    typer.echo(json.dumps({"url": url, "tcp_url": tcp_url, "pid": os.getpid(), "server_pid": server_pid}))
+def _say_who_serves(serving: FetchService | None) -> None:
+    if serving is not None:
+        typer.echo(f"  spilled frames   {serving.address}")
+
+
+def _print_json(*, url: str, tcp_url: str | None, server_pid: int | None, serving: FetchService | None) -> None:
+    fetch_url = None if serving is None else serving.address
+    where = {"url": url, "tcp_url": tcp_url, "fetch_url": fetch_url, "pid": os.getpid(), "server_pid": server_pid}
+    typer.echo(json.dumps(where))

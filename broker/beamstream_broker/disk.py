@@ -7,6 +7,8 @@ from pathlib import Path
 
 from beamstream.protocol.client import Server
 
+from .fetching.announcing import Announcing
+from .forgetting import Forgetting
 from .keeping import LOOK_EVERY_S, Keeping
 from .restoring import Restoring
 from .snapshots import Snapshots
@@ -27,15 +29,21 @@ class Disk:
         The server.
     root : Path
         The folder.
+    endpoint : str
+        Who serves it to readers that do not see it; empty: nobody.
+    forget_after_s : float or None
+        After what time without readers the index of a finished stream leaves the server [s]; None: never.
     """
 
-    def __init__(self, server: Server, root: Path) -> None:
+    def __init__(self, server: Server, root: Path, endpoint: str = "", forget_after_s: float | None = None) -> None:
         self.root = root.absolute()
-        self.spilling = Spilling(server, root)
+        self.spilling = Spilling(server, root, endpoint)
+        self._announcing = Announcing(server, root, endpoint)
         self._server = server
         self._keeping = Keeping(server, self.spilling)
         self._snapshots = Snapshots(server, root)
         self._restoring = Restoring(server, root)
+        self._forgetting = Forgetting(server, forget_after_s, self.spilling, self._snapshots, root)
         self._run_id = ""
 
     @property
@@ -58,8 +66,10 @@ class Disk:
         """
         self.begin()
         self._restoring.answer()
+        self._announcing.tick()
         self._keeping.look()
         self._snapshots.look()
+        self._forgetting.tick()
 
     def begin(self) -> None:
         """Put streams back where the server is one that was started anew; does nothing where it is the known one.
@@ -84,6 +94,7 @@ class Disk:
             "streams_put_back": restored.n_streams,
             "messages_put_back": restored.n_messages,
             "not_put_back": restored.n_failed,
+            "streams_forgotten": self._forgetting.n_forgotten,
         }
 
     def close(self, *, everything: bool) -> None:

@@ -105,6 +105,18 @@ class ServerDiedError(ServerError):
         super().__init__(f"the embedded server has ended unexpectedly: {how}{quote_log(log_lines)}")
 
 
+class FetchEndpointError(UsageError):
+    """A place on which the fetch service cannot listen."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text = text
+        self.reason = reason
+        super().__init__(
+            f"the fetch service cannot listen on {text!r:.120}: {reason}; say e.g. --fetch tcp://0.0.0.0:5557, "
+            "or --fetch off"
+        )
+
+
 class RunDirectoryError(UsageError):
     """A directory in which the demo cannot write."""
 

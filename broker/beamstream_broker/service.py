@@ -21,8 +21,10 @@ from beamstream.streams import list_sources
 from .disk import DISK_EVERY_S, Disk
 from .embedded import EmbeddedServer
 from .errors import ServerDiedError
+from .fetching import FetchService
 from .retention import MemoryUse, Retention
 from .settling import Settling
+from .upkeep import Ages, Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ COUNT_EVERY_S = 1.0
 """How often streams and clients are counted for progress and metrics [s]."""
 
 
+NEVER_OLD = Ages()
+
 MAX_DEATHS, DIES_TOO_OFTEN_S = 5, 60.0
 """A server of our own that dies more often than so many times in so many seconds is not started again."""
 
@@ -59,13 +63,27 @@ class BrokerService:
     embedded : EmbeddedServer, optional
         The server, where it is ours: with closed doors, which are opened when the streams on disk are back in it. If it
         dies it is started again.
+    fetch : FetchService, optional
+        Who serves the segments to readers that do not see them.
+    ages : Ages
+        How old messages may become, and how long what nobody reads stays.
     """
 
-    def __init__(self, server: Server, spill_root: Path | None = None, embedded: EmbeddedServer | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        spill_root: Path | None = None,
+        embedded: EmbeddedServer | None = None,
+        fetch: FetchService | None = None,
+        ages: Ages = NEVER_OLD,
+    ) -> None:
         self._server = server
         self._embedded = embedded
-        self._disk = None if spill_root is None else Disk(server, spill_root)
         self._settling = Settling(server)
+        self._fetch = fetch
+        self._upkeep = Upkeep(server, spill_root, ages)
+        endpoint = "" if fetch is None else fetch.endpoint
+        self._disk = None if spill_root is None else Disk(server, spill_root, endpoint, ages.forget_after_s)
         self._retention = Retention(server, None if self._disk is None else self._disk.spilling)
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}
@@ -159,6 +177,7 @@ class BrokerService:
         self._memory = MemoryUse(used_bytes=int(info["used_memory"]), limit_bytes=int(info["maxmemory"]))
         if self._retention.relieve(self._memory):
             self._relieved_at = time.monotonic()
+        self._upkeep.tick()
         if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
             self._count(info)
             announce(self._server, self._presence())
@@ -193,9 +212,13 @@ class BrokerService:
         disk = self._disk
         if disk is not None:
             events |= disk.events()
+        events |= self._upkeep.events()
+        if self._fetch is not None:
+            events |= self._fetch.counts.as_events()
         return Snapshot(
             events=events,
             payload_bytes=self._n_bytes,
+            queued_bytes=0 if self._fetch is None else self._fetch.queued_bytes,
             levels={
                 "server_up": float(self._reachable),
                 **({} if disk is None else {"spill_stands_still": float(bool(disk.flaw))}),

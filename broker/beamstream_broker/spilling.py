@@ -83,8 +83,9 @@ class _Page:
 class StreamSpiller:
     """Spills one stream into the segments of one folder."""
 
-    def __init__(self, server: Server, address: Address, folder: Path, counts: SpillCounts) -> None:
+    def __init__(self, server: Server, address: Address, folder: Path, counts: SpillCounts, endpoint: str = "") -> None:
         self.folder = folder
+        self._endpoint = endpoint
         self._server = server
         self._keys = StreamKeys(address)
         self._tier = MemoryTier(server, self._keys)
@@ -190,6 +191,7 @@ class StreamSpiller:
             [
                 *("set", "spilled_entry", format_place(self.spilled), "spilled_n", self._n_spilled),
                 *("spill_host", socket.gethostname(), "spill_folder", str(self.folder)),
+                *("spill_fetch", self._endpoint),
             ],
         )
 
@@ -208,13 +210,16 @@ class Spilling:
     root : Path
         Segments go to ``<root>/<beamtime>/<source>/<stream>/``; a stream of a name that is taken there by an older one
         gets a number behind it.
+    endpoint : str
+        Who serves the segments to readers that do not see them; empty: nobody.
     """
 
-    def __init__(self, server: Server, root: Path) -> None:
+    def __init__(self, server: Server, root: Path, endpoint: str = "") -> None:
         self.counts = SpillCounts()
         self.flaw = ""
         self._server = server
         self._root = root.absolute()
+        self._endpoint = endpoint
         self._spillers: dict[Address, tuple[int, StreamSpiller]] = {}
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="read ahead")
 
@@ -244,7 +249,7 @@ class Spilling:
         if known is not None and known[0] == created_ns:
             return known[1]
         self.forget(address)
-        spiller = StreamSpiller(self._server, address, self._folder(address, created_ns), self.counts)
+        spiller = StreamSpiller(self._server, address, self._folder(address, created_ns), self.counts, self._endpoint)
         self._spillers[address] = created_ns, spiller
         return spiller
 

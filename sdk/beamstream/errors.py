@@ -192,6 +192,43 @@ class BufferFullError(ServerError):
         super().__init__(f"the buffer at {url} is full and stayed full for {waited_s:.1f} s; {advice}")
 
 
+class FetchError(ServerError):
+    """The fetch service of a broker, which reads from its disk what has left memory, could not be used."""
+
+
+class FetchUnavailableError(FetchError, ServerUnavailableError):
+    """Nobody gives what lies on the broker's disk now; the messages are not lost, and asking again is safe."""
+
+    def __init__(self, url: str, reason: str, waited_s: float = 0.0) -> None:
+        self.url = url
+        self.reason = reason
+        self.waited_s = waited_s
+        waited = f" after {waited_s:.1f} s of trying" if waited_s else ""
+        FetchError.__init__(
+            self,
+            f"payloads that lie on the broker's disk cannot be had from {url}{waited} ({reason}); start "
+            "'stream broker run --spill DIR' there again, with --fetch tcp://0.0.0.0:5557 for other hosts, "
+            "or mount its folder under the same path",
+        )
+
+
+class FetchRefusedError(FetchError):
+    """The fetch service does not answer such requests; the two sides are of different versions."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"the fetch service at {url} refuses: {reason}; bring both sides to the same version")
+
+
+class FetchProtocolError(FetchError, CorruptDataError):
+    """Something that should come from a fetch service and does not follow its protocol."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason} does not follow the fetch protocol; is this the endpoint of a broker's --fetch?")
+
+
 # --- streams -----------------------------------------------------------------------------------------------------
 
 

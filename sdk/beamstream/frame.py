@@ -173,7 +173,8 @@ class Gap:
     reason : str
         ``patience``: they did not come in time; ``finished``: the producer ended the stream without them;
         ``held``: too much was waiting behind them; ``incomplete``: too few parts of a dataset came in time, and those
-        that came follow as a late message.
+        that came follow as a late message; ``expired``: they came, and became older than the stream is kept before
+        this reader came to them; ``lost``: they came, and the files do not have them any more.
     """
 
     first_id: int

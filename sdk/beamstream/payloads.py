@@ -29,7 +29,7 @@ class PayloadTier(Protocol):
         """Store (what names it, payload); returns per payload what kept it from being stored, or None."""
         ...
 
-    def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
+    def fetch(self, wanted: Sequence[PayloadId]) -> Sequence[Payload | None]:
         """Fetch by what names them; None where the payload is no longer here."""
         ...
 

@@ -36,8 +36,8 @@ def chain(payloads: Iterable[tuple[int, int]]) -> int:
     return digest.intdigest()
 
 
-def missing_ranges(present: Iterable[int], last_id: int) -> list[tuple[int, int]]:
-    """Return the ranges of ids from 1 to `last_id` that are not present, both ends included.
+def missing_ranges(present: Iterable[int], last_id: int, first_id: int = 1) -> list[tuple[int, int]]:
+    """Return the ranges of ids from `first_id` to `last_id` that are not present, both ends included.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def missing_ranges(present: Iterable[int], last_id: int) -> list[tuple[int, int]
     [(1, 1), (4, 5), (7, 8)]
     """
     ranges = []
-    expected = 1
+    expected = first_id
     for message_id in sorted(present):
         if message_id > expected:
             ranges.append((expected, message_id - 1))
@@ -96,13 +96,14 @@ class Receipt:
         ``open``, ``complete``, ``incomplete`` or ``aborted``.
     expected : int
         Messages that the producer promised; the last id where it promised nothing.
-    received, duplicated, late, dropped : int
+    received, duplicated, late, dropped, expired : int
         Messages taken; sent again by a producer that did not know; come after their gap was given up; left memory
-        before everybody had read them.
+        before everybody had read them; became older than the stream is kept, and have left it.
     missing : list of (int, int)
-        Ranges of ids that never came, both ends included.
+        Ranges of ids that never came, both ends included; of those up to where messages have left the stream only the
+        number is known.
     n_missing : int
-        How many these are.
+        How many never came.
     written : int or None
         Messages in the file that the writer's group reported; None where nobody wrote.
     file, file_checksum : str or None
@@ -110,7 +111,7 @@ class Receipt:
     payload_bytes : int
         Bytes of all payloads [bytes].
     checksum : str
-        Checksum chain over all payloads, 16 hexadecimal digits.
+        Checksum chain over all payloads, 16 hexadecimal digits; of those that have not left the stream.
     groups : list of GroupInfo
         Each group's delivery.
     n_parts : int
@@ -130,6 +131,7 @@ class Receipt:
     duplicated: int
     late: int
     dropped: int
+    expired: int
     written: int | None
     file: str | None
     file_checksum: str | None
@@ -185,21 +187,26 @@ def draw_receipt(address: Address, state: StreamState, contents: Contents, group
     """
     highest = state.last_id if state.finished else state.next_id - 1
     expected = state.n_expected if state.n_expected is not None else highest
-    missing = missing_ranges(contents.checksums, max(expected, highest))
+    kept = (message_id for message_id in contents.checksums if message_id > state.expired_id)
+    missing = missing_ranges(kept, max(expected, highest), state.expired_id + 1)
+    received, n_missing = len(contents.checksums), sum(last - first + 1 for first, last in missing)
+    if state.expired_id:  # of what has left only the numbers are known
+        received, n_missing = state.n_received, state.n_missing + max(0, expected - highest)
     report = _writer_report(groups)
     return Receipt(
         address=str(address),
         state=state.word,
         expected=expected,
-        received=len(contents.checksums),
+        received=received,
         missing=missing,
-        n_missing=sum(last - first + 1 for first, last in missing),
+        n_missing=n_missing,
         duplicated=state.n_duplicate,
         late=state.n_late,
         dropped=state.n_dropped,
         n_parts=state.n_parts,
         incomplete=len(contents.incomplete),
         missing_parts=contents.missing_parts,
+        expired=state.n_expired,
         written=report.get("n_written"),
         file=report.get("path"),
         file_checksum=report.get("checksum"),

@@ -99,4 +99,4 @@ def _after_waiting(
 ) -> ServerUnavailableError | BufferFullError:
     if isinstance(error, BufferFullError):
         return BufferFullError(error.url, waited_s, error.flaw)
-    return ServerUnavailableError(error.url, error.reason, waited_s)
+    return type(error)(error.url, error.reason, waited_s)

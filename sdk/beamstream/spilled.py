@@ -1,4 +1,8 @@
-"""Payloads that have left memory for segments on disk: the same bytes, read where the broker's state says they are."""
+"""Payloads that have left memory for segments on disk: the same bytes, wherever the broker's state says they are.
+
+A reader that sees the files reads them; one that does not asks the fetch service of the broker that wrote them. What is
+said to be gone by either is gone; what cannot be had now is an error that is retried, never taken for gone.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import logging
 import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,58 +22,157 @@ from .protocol import StreamKeys
 from .protocol.client import Server
 
 if TYPE_CHECKING:
+    from .fetch.tier import FetchTier
     from .segments import SegmentStream
 
 log = logging.getLogger(__name__)
 
+MAX_ID = 2**53
+"""No message id is larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpillNote:
+    """What a stream's state says of its segments.
+
+    Attributes
+    ----------
+    created_ns : int
+        When the stream was made [ns since 1970].
+    last_id : int
+        Messages beyond this id are in no segment, as far as that is known.
+    host, folder : str
+        Where they lie.
+    endpoint : str
+        Who gives them to those who do not see the folder; empty where nobody does.
+    """
+
+    created_ns: int
+    last_id: int
+    host: str
+    folder: Path
+    endpoint: str
+
+    @property
+    def is_of_this_host(self) -> bool:
+        """Whether the folder is one of this host, as far as names tell."""
+        return self.host == socket.gethostname()
+
+
+def read_spill_note(server: Server, keys: StreamKeys) -> SpillNote | None:
+    """Read where a stream's segments are; None where it has none."""
+    created_ns, entry, host, folder, endpoint = server.call(
+        "HMGET", keys.state, "created_ns", "spilled_entry", "spill_host", "spill_folder", "spill_fetch"
+    )
+    if folder is None:
+        return None
+    return SpillNote(
+        created_ns=int(created_ns or 0),
+        last_id=MAX_ID if entry is None else int(entry.partition(b"-")[0]),
+        host=(host or b"").decode("utf-8", "replace"),
+        folder=Path(folder.decode("utf-8", "surrogateescape")),
+        endpoint=(endpoint or b"").decode("utf-8", "replace"),
+    )
+
 
 class SpilledTier:
-    """Reads payloads from a stream's segments; a broker writes them."""
+    """Reads payloads from a stream's segments; a broker writes them.
 
-    def __init__(self, server: Server, keys: StreamKeys) -> None:
+    Parameters
+    ----------
+    closed : threading.Event
+        Ends every wait.
+    """
+
+    def __init__(self, server: Server, keys: StreamKeys, closed: threading.Event) -> None:
         self._server = server
         self._keys = keys
+        self._closed = closed
         self._stream: SegmentStream | None = None
+        self._service: FetchTier | None = None
         self._complained = False
         self._lock = threading.Lock()
 
-    def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
-        """Fetch by what names them; None where it is not on a disk of this host."""
-        with self._lock:
-            stream = self._segments()
-            if stream is None:
-                return [None] * len(wanted)
-            return [self._read(stream, payload_id) for payload_id in wanted]
+    def fetch(self, wanted: Sequence[PayloadId]) -> list[Payload | None]:
+        """Fetch by what names them; None where it is on no disk any more, or never was.
 
-    def _segments(self) -> SegmentStream | None:
+        Raises
+        ------
+        FetchUnavailableError
+            If it is on the disk of a host that does not answer now.
+        """
+        with self._lock:
+            note = read_spill_note(self._server, self._keys)
+            if note is None:
+                return [None] * len(wanted)
+            stream = self._segments(note)
+            found: list[Payload | None] = [None] * len(wanted)
+            elsewhere = []
+            for place, payload_id in enumerate(wanted):
+                settled = stream is not None and self._read(stream, payload_id, found, place)
+                if not settled and payload_id[0] <= note.last_id:
+                    elsewhere.append(place)
+            if elsewhere and (note.endpoint or stream is None):
+                asked = self._fetcher().fetch(note.endpoint, note.created_ns, [wanted[place] for place in elsewhere])
+                for place, payload in zip(elsewhere, asked, strict=True):
+                    found[place] = payload
+            return found
+
+    def _segments(self, note: SpillNote) -> SegmentStream | None:
+        """Return the segments where this host sees them."""
         from .segments import SegmentError, SegmentStream  # and with them NumPy, only where there is something spilled
 
         if self._stream is None:
-            host, folder = self._server.call("HMGET", self._keys.state, "spill_host", "spill_folder")
-            if folder is None:
-                return None
             try:
-                self._stream = SegmentStream(Path(folder.decode()))
-            except (SegmentError, CorruptDataError) as error:
-                self._complain(f"on {host.decode()}, here {socket.gethostname()}: {error}")
+                stream = SegmentStream(note.folder)
+                recorded = int(stream.recorded_state().get(b"created_ns", note.is_of_this_host and note.created_ns))
+            except (SegmentError, CorruptDataError, ValueError) as error:
+                self._complain(f"on {note.host}, here {socket.gethostname()}: {error}", note)
+                return None
+            if recorded != note.created_ns:
+                stream.close()
+                self._complain(f"{note.folder} holds another stream of this name here", note)
+                return None
+            self._stream = stream
         return self._stream
 
-    def _read(self, stream: SegmentStream, payload_id: PayloadId) -> bytes | None:
+    def _read(self, stream: SegmentStream, payload_id: PayloadId, found: list[Payload | None], place: int) -> bool:
+        """Read a payload; False where these files do not settle whether it is there."""
         from .segments import SegmentError
 
         try:
             location = stream.locate(payload_id)
             if location is None and stream.refresh():
                 location = stream.locate(payload_id)
-            return None if location is None else stream.read(location, payload_id[1])
+            if location is None:
+                return stream.is_gone(payload_id[0])
+            found[place] = stream.read(location, payload_id[1])
         except (SegmentError, CorruptDataError) as error:
             self._complain(str(error))
-            return None
+            return False
+        return True
 
-    def _complain(self, why: str) -> None:
+    def _fetcher(self) -> FetchTier:
+        from .fetch.tier import FetchTier  # and with it ZeroMQ, only where files cannot be seen
+
+        if self._service is None:
+            self._service = FetchTier(self._keys, self._closed)
+        return self._service
+
+    def _complain(self, why: str, note: SpillNote | None = None) -> None:
         if not self._complained:
             self._complained = True
-            log.error("the segments of %s cannot be read: %s", self._keys.address, why)
+            level = logging.INFO if note is not None and note.endpoint else logging.ERROR
+            log.log(level, "the segments of %s cannot be read here: %s", self._keys.address, why)
+
+    def close(self) -> None:
+        """Let files and connections go."""
+        with self._lock:
+            if self._stream is not None:
+                self._stream.close()
+                self._stream = None
+            if self._service is not None:
+                self._service.close()
 
 
 class TieredPayloads:
@@ -76,15 +180,22 @@ class TieredPayloads:
 
     def __init__(self, server: Server, keys: StreamKeys) -> None:
         self._memory: PayloadTier = MemoryTier(server, keys)
-        self._disk = SpilledTier(server, keys)
+        self._closed = threading.Event()
+        self._disk = SpilledTier(server, keys, self._closed)
 
     def store(self, payloads: Sequence[tuple[PayloadId, Payload]]) -> list[Exception | None]:
         """Store payloads in memory."""
         return self._memory.store(payloads)
 
-    def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
-        """Fetch payloads, wherever they are."""
-        found = self._memory.fetch(wanted)
+    def fetch(self, wanted: Sequence[PayloadId]) -> list[Payload | None]:
+        """Fetch payloads, wherever they are; None where a payload is gone.
+
+        Raises
+        ------
+        FetchUnavailableError
+            If one is on the disk of a host that does not answer now.
+        """
+        found: list[Payload | None] = [*self._memory.fetch(wanted)]
         missing = [place for place, payload in enumerate(found) if payload is None]
         if missing:
             for place, payload in zip(missing, self._disk.fetch([wanted[place] for place in missing]), strict=True):
@@ -94,3 +205,12 @@ class TieredPayloads:
     def delete(self, wanted: Sequence[PayloadId]) -> None:
         """Delete payloads from memory; what is on disk stays."""
         self._memory.delete(wanted)
+
+    def interrupt(self) -> None:
+        """End every wait, from any thread; nothing can be fetched any more."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """Let files and connections go."""
+        self.interrupt()
+        self._disk.close()

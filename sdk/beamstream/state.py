@@ -42,6 +42,10 @@ class StreamState:
         What is kept of it: ``memory``, ``overflow`` or ``all``.
     spilled_position, n_spilled : int
         Up to which position of the index everything is on disk, and how many messages that are.
+    expired_id, n_expired, expired_bytes : int
+        Up to this id all messages became older than the stream is kept, and have left it; how many, how much [bytes].
+    retain_s : float or None
+        How long the stream is kept [s]; None where it does not say.
     """
 
     created_ns: int
@@ -70,6 +74,10 @@ class StreamState:
     min_parts: int = 1
     n_incomplete: int = 0
     n_additions: int = 0
+    expired_id: int = 0
+    n_expired: int = 0
+    expired_bytes: int = 0
+    retain_s: float | None = None
 
     @property
     def is_on_disk(self) -> bool:
@@ -136,6 +144,10 @@ def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:
             min_parts=number("min_parts", 1),
             n_incomplete=number("n_incomplete"),
             n_additions=number("n_additions"),
+            expired_id=number("expired"),
+            n_expired=number("n_expired"),
+            expired_bytes=number("expired_bytes"),
+            retain_s=number("retain_ms") / 1000 or None,
         )
     except ValueError as error:
         raise EntryError(f"state of {where}", str(error)) from error

@@ -144,7 +144,13 @@ def server_pid(url: str) -> int | None:
 
 def test_a_server_that_is_there_is_looked_after_and_left_running(start: Start, server: EmbeddedServer) -> None:
     process = start("--broker", server.url, "--json")
-    assert ready(process) == {"url": server.url, "tcp_url": None, "pid": process.pid, "server_pid": None}
+    assert ready(process) == {
+        "url": server.url,
+        "tcp_url": None,
+        "fetch_url": None,
+        "pid": process.pid,
+        "server_pid": None,
+    }
     process.terminate()
     assert process.wait(30) == 0
     server.check()

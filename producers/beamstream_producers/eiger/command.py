@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, KeepText, MetricsPort, To, parse_source
+from beamstream.cli.options import Broker, KeepText, MetricsPort, Retain, To, parse_source
+from beamstream.durations import NEVER, parse_duration
 from beamstream.keep import DEFAULT_KEEP, check_keep
 from beamstream.service import run_source
 
@@ -46,6 +47,7 @@ def eiger(
     series: Series = None,
     api: Api = None,
     keep: KeepText = DEFAULT_KEEP,
+    retain: Retain = None,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Bring in the stream of a DECTRIS detector (EIGER, EIGER2, PILATUS4, SELUN); each series becomes a stream.
@@ -63,6 +65,7 @@ def eiger(
     kept = check_keep(keep)
     template = StreamTemplate(stream_template)
     data_source = parse_source(to)
+    retain_s = parse_duration(retain or NEVER)
     watch = ApiWatch(StreamApi(api), check_endpoint(endpoint)) if api else None
     source = EigerSource(
         endpoint,
@@ -73,7 +76,7 @@ def eiger(
     try:
         if watch:
             watch.look_at_stream()
-        status = run_source(source, data_source, broker=broker, metrics_port=metrics_port, keep=kept)
+        status = run_source(source, data_source, broker=broker, metrics_port=metrics_port, keep=kept, retain_s=retain_s)
     finally:
         source.close()
         if watch:

@@ -38,7 +38,7 @@ app = typer.Typer(no_args_is_help=True, help="Consumer groups.", callback=lambda
 Force = Annotated[bool, typer.Option("--force", help="Although members live: their messages are let go.")]
 
 SHORT = ("name", "required", "n_members", "n_pending", "n_delayed", "position", "lag_messages", "lag_bytes", "lag_s")
-COUNTS = ("oldest_s", "n_redelivered", "n_skipped", "n_passed_over", "n_dead")
+COUNTS = ("oldest_s", "n_redelivered", "n_skipped", "n_passed_over", "n_expired", "n_dead")
 """What the table for people has; JSON has everything."""
 
 

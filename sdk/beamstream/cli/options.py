@@ -53,6 +53,15 @@ Verify = Annotated[
     bool, typer.Option("--verify", help="Of a path: read every payload and compute its checksum, slow as the disk is.")
 ]
 
+Retain = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="How long messages are kept, read or not, e.g. 24h: for streams without an end.",
+        show_default="for ever",
+    ),
+]
+
 To = Annotated[
     str,
     typer.Option(

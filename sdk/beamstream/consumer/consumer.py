@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from beamstream.address import Address, is_path, locate_stream
 from beamstream.errors import (
@@ -45,8 +45,11 @@ from .fetcher import Fetcher
 from .group import GroupMember
 from .lookup import Lookup
 from .parts import check_part
+from .sign import Sign
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PREFETCH_BYTES = 64 << 20
 """Default limit of what is fetched ahead [bytes]: two 16M frames uncompressed, or some hundred compressed ones."""
@@ -91,7 +94,7 @@ class Consumer:
     prefetch_bytes, prefetch_messages : int
         How much is fetched ahead [bytes, messages].
     retry_timeout_s : float or None
-        How long a lost server is tried again [s]; None: for ever.
+        How long a lost server, or a broker that does not give what it has on disk, is tried again [s]; None: for ever.
     part : int, optional
         Of datasets, give only this part, from 1; the bytes of the others are not fetched. A dataset without it is
         counted as missing. Default: datasets whole.
@@ -155,6 +158,8 @@ class Consumer:
         self._gave_back = False
         self._wait_for_stream(wait_for_stream, timeout_s)
         self._part = check_part(str(self.address), 1 if part is None else self.state.n_parts, part)
+        self._sign = Sign(self._server, self._keys)
+        self._sign.tick()
         self._member: GroupMember | None = None
         self._acknowledger: Acknowledger | None = None
         if group is not None:
@@ -191,6 +196,7 @@ class Consumer:
                 self._delivery,
                 self.counts,
                 member=self._member,
+                sign=self._sign,
                 retry_timeout_s=self._retry_timeout_s,
                 part=self._part,
             )
@@ -242,7 +248,8 @@ class Consumer:
         StreamNotFoundError
             If the stream was deleted.
         ServerUnavailableError
-            If the server was lost and did not come back in time.
+            If the server was lost and did not come back in time; as `FetchUnavailableError`, if the broker's fetch
+            service was, and payloads lie where only that can read them.
         """
         self._fetching()
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
@@ -279,7 +286,7 @@ class Consumer:
             self._delivery.put(frame)
             raise
 
-    def _with_retries(self, attempt: Callable[[], bool]) -> bool:
+    def _with_retries(self, attempt: Callable[[], T]) -> T:
         return with_retries(lambda _: attempt(), timeout_s=self._retry_timeout_s, stop=self._closed, counts=self.counts)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -367,7 +374,9 @@ class Consumer:
         MessageNotFoundError
             If it never came, or has not come yet.
         PayloadGoneError
-            If its payload has left memory.
+            If its payload has left memory, and is on no disk.
+        FetchUnavailableError
+            If it is on the disk of a host that did not answer within the consumer's `retry_timeout_s`.
         ChecksumError
             If its payload is damaged.
         """
@@ -401,7 +410,8 @@ class Consumer:
         return frame
 
     def _lookup(self) -> Lookup:
-        return Lookup(self._server, self._keys, self._tier, self._part)
+        self._with_retries(self._sign.tick)
+        return Lookup(self._server, self._keys, self._tier, self._with_retries, self._part)
 
     # --- ending ------------------------------------------------------------------------------------------------
 
@@ -420,6 +430,7 @@ class Consumer:
         if self._closed.is_set():
             return
         self._closed.set()
+        self._tier.interrupt()
         if self._fetcher is not None:
             self._fetcher.stop()
         try:
@@ -434,6 +445,7 @@ class Consumer:
                 "%s: leaving the group failed, its messages come back after the timeout: %s", self.address, error
             )
         finally:
+            self._tier.close()
             self._server.close()
 
     def __enter__(self) -> Self:

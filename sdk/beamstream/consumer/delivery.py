@@ -17,7 +17,8 @@ class ConsumerCounts(RetryCounts):
     """What a consumer did so far; `n_…` are messages.
 
     `n_skipped`: their payload had left memory; `n_corrupt`: their checksum failed; `n_missing`: they, or the
-    part that is read, never came; `n_incomplete`: datasets delivered without all of their parts.
+    part that is read, never came; `n_incomplete`: datasets delivered without all of their parts; `n_expired`: they
+    became older than the stream is kept before they were read.
     """
 
     n_delivered: int = 0
@@ -27,6 +28,7 @@ class ConsumerCounts(RetryCounts):
     n_skipped: int = 0
     n_corrupt: int = 0
     n_missing: int = 0
+    n_expired: int = 0
     n_dead: int = 0
     n_incomplete: int = 0
 

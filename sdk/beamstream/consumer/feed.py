@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from beamstream.errors import UsageError
+from beamstream.groups.listing import LOOK_BACK
 from beamstream.groups.position import before_message
-from beamstream.protocol import Entry, EntryKind, StreamKeys, read_entry
+from beamstream.protocol import Entry, EntryKind, StreamKeys, expired_entry, read_entry
 from beamstream.protocol.client import Server
+from beamstream.state import read_state
 
 from .delivery import ConsumerCounts
 from .group import GroupMember, fields_of
@@ -97,7 +99,7 @@ class GroupFeed:
         self._counts.n_dead += claimed.n_dead
         if from_the_dead and not claimed.deliveries:
             self._claim_at = now + CLAIM_EVERY_S
-        return claimed.deliveries
+        return claimed.deliveries if claimed.expired is None else [(claimed.expired, 1), *claimed.deliveries]
 
     def _read_new(self, count: int, block_ms: int) -> list[Entry]:
         """Read what is new, and be back for what is due next: the server's own timer is too coarse for that."""
@@ -122,6 +124,7 @@ class WholeFeed:
         self._server = server
         self._keys = keys
         self._position = entry_before(server, keys, start)
+        self._n_passed = self._n_up_to(self._position)
         self._at_end = False
 
     def read(self, count: int, block_ms: int) -> list[Delivered]:
@@ -132,9 +135,35 @@ class WholeFeed:
         if not answer:
             return []
         entries = [read_entry(entry_id, fields_of(flat)) for entry_id, flat in answer[0][1]]
-        self._position = entries[-1].entry_id
         self._at_end = any(entry.kind is EntryKind.END for entry in entries)
-        return [(entry, 1) for entry in entries if entry.kind is not EntryKind.END]
+        return [(entry, 1) for entry in self._with_what_expired(entries) if entry.kind is not EntryKind.END]
+
+    def _with_what_expired(self, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """Put a gap where the index was cut off between two reads: each entry says how many messages are before it."""
+        for entry in entries:
+            if entry.kind is not EntryKind.UNREADABLE:
+                n_before = entry.n_messages - (entry.kind is EntryKind.MESSAGE)
+                position = int(entry.entry_id.partition("-")[0])
+                if n_before > self._n_passed:
+                    first_id = int(self._position.partition("-")[0]) + 1
+                    yield expired_entry(first_id, max(first_id, position - 1), n_before - self._n_passed)
+                self._n_passed = max(self._n_passed, entry.n_messages)
+            self._position = entry.entry_id
+            yield entry
+
+    def _n_up_to(self, position: str) -> int:
+        """Return how many messages the stream had up to a place."""
+        if position == "0-0":
+            return 0
+        for entry_id, flat in self._server.call("XREVRANGE", self._keys.index, position, "-", "COUNT", LOOK_BACK):
+            entry = read_entry(entry_id, fields_of(flat))
+            if entry.kind is not EntryKind.UNREADABLE:
+                return entry.n_messages
+        state = read_state(self._server, self._keys)
+        if state is None:
+            return 0
+        # Of what has gone behind this place nobody knows any more how many there were: as many as there were ids.
+        return max(0, state.n_expired - max(0, state.expired_id - int(position.partition("-")[0])))
 
     def settled(self) -> bool:
         """Nothing is ever given to others."""

@@ -1,8 +1,9 @@
 """The background side of a consumer: entries from the feed, payloads from their tier, frames into the delivery.
 
 Payloads are asked for only as far as there is room, so that what a consumer holds is bounded in bytes. A payload that
-has left memory is counted as skipped, one whose checksum fails as corrupt; neither is delivered. Of datasets only one
-part is asked for where only one is wanted; one that lacks it is passed by, and the part counted as missing.
+is gone is counted as skipped, one whose checksum fails as corrupt; neither is delivered. One that cannot be had now,
+because server or fetch service do not answer, is asked for again until the retry timeout. Of datasets only one part is
+asked for where only one is wanted; one that lacks it is passed by, and the part counted as missing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from beamstream.dataset import make_frame, payload_ids
 from beamstream.errors import BeamstreamError, ChecksumError, StreamNotFoundError
 from beamstream.frame import Header, Payload
 from beamstream.payloads import FETCH_BYTES, PayloadTier
-from beamstream.protocol import Entry, EntryKind, StreamKeys
+from beamstream.protocol import EXPIRED, Entry, EntryKind, StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.put_back import Comeback
 from beamstream.retry import with_retries
@@ -26,6 +27,7 @@ from .delivery import ConsumerCounts, Delivery
 from .feed import Delivered, Feed
 from .group import GroupMember
 from .parts import only_part
+from .sign import Sign
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Fetcher:
         counts: ConsumerCounts,
         *,
         member: GroupMember | None,
+        sign: Sign,
         retry_timeout_s: float | None,
         part: int | None = None,
     ) -> None:
@@ -56,6 +59,7 @@ class Fetcher:
         self._delivery = delivery
         self._counts = counts
         self._member = member
+        self._sign = sign
         self._retry_timeout_s = retry_timeout_s
         self._part = part
         self._todo: deque[Delivered] = deque()
@@ -110,6 +114,7 @@ class Fetcher:
         return with_retries(lambda _: attempt(), timeout_s=self._retry_timeout_s, stop=self._stop, counts=self._counts)
 
     def _read(self) -> bool:
+        self._sign.tick()
         fits = self._delivery.room_bytes // self._last_bytes
         count = max(1, min(self._delivery.room_messages, fits))
         self._look_for(count, BLOCK_MS)
@@ -155,6 +160,12 @@ class Fetcher:
         return batch
 
     def _deliver(self, entry: Entry, n_deliveries: int, payloads: Sequence[Payload | None]) -> None:
+        if entry.gap is not None and entry.gap.reason == EXPIRED:
+            log.warning("%s: %d message(s) up to %d grew too old unread",
+                        self._keys.address, entry.n_messages, entry.message_id)  # fmt: skip
+            self._counts.n_expired += entry.n_messages
+            self._delivery.put_gap(entry.gap)
+            return
         if entry.gap is not None:
             self._counts.n_missing += entry.gap.n_messages
             self._delivery.put_gap(entry.gap)

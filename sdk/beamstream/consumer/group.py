@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from beamstream.errors import GroupNotFoundError, ServerRefusedError, StreamNotFoundError
 from beamstream.groups import MEMBER_TIMEOUT_S, PARKED, STALE_MEMBER_S, Redelivery
-from beamstream.protocol import Entry, StreamKeys, read_entry
+from beamstream.protocol import Entry, StreamKeys, expired_entry, read_entry
 from beamstream.protocol.client import Server
 from beamstream.protocol.packing import Argument
 
@@ -51,11 +51,14 @@ class Claimed:
         Messages that had no attempt left, and went to the dead letters.
     next_due_s : float or None
         When the next one is due [s from now].
+    expired : Entry or None
+        The messages that became older than the stream is kept before the group came to them, as a gap; told once.
     """
 
     deliveries: list[tuple[Entry, int]]
     n_dead: int
     next_due_s: float | None
+    expired: Entry | None = None
 
 
 class _Life(NamedTuple):
@@ -150,14 +153,19 @@ class GroupMember:
         """
         known = self.held() if from_the_dead else ()
         timeout_ms = self._timeout_ms if from_the_dead else 0
-        due_ms, buried, raw = self._script("claim", self.member, min(count, CLAIM_COUNT), timeout_ms, *known)
+        due_ms, buried, raw, expired = self._script("claim", self.member, min(count, CLAIM_COUNT), timeout_ms, *known)
         entries = self._hold([(entry_id, flat) for entry_id, _, flat in raw])
         deliveries = [(entry, int(n)) for entry, (_, n, _) in zip(entries, raw, strict=True)]
         with self._lock:
             self._claimed.update((entry.entry_id, n) for entry, n in deliveries)
         if buried:
             log.error("%s: group %s gave up %d message(s)", self._keys.address, self.group, len(buried))
-        return Claimed(deliveries=deliveries, n_dead=len(buried), next_due_s=None if due_ms < 0 else due_ms / 1000)
+        return Claimed(
+            deliveries=deliveries,
+            n_dead=len(buried),
+            next_due_s=None if due_ms < 0 else due_ms / 1000,
+            expired=expired_entry(*map(int, expired)) if expired else None,
+        )
 
     def _hold(self, raw: Sequence[Any]) -> list[Entry]:
         entries = [read_entry(entry_id, fields_of(flat)) for entry_id, flat in raw]

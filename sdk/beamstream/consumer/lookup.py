@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from beamstream.dataset import make_frame, payload_ids
 from beamstream.errors import (
@@ -13,7 +13,7 @@ from beamstream.errors import (
     StreamFinishedError,
     StreamNotFoundError,
 )
-from beamstream.frame import Frame
+from beamstream.frame import Frame, Payload
 from beamstream.payloads import PayloadTier
 from beamstream.protocol import Entry, EntryKind, StreamKeys, decode_entry
 from beamstream.protocol.client import Server
@@ -26,13 +26,29 @@ NEWEST_POLL_S = 0.02
 """How often the newest message is looked for [s]: a monitor shows 50 Hz at most."""
 
 
-class Lookup:
-    """Finds single messages of one stream."""
+Payloads = Sequence[Payload | None]
+PatientCall = Callable[[Callable[[], Payloads]], Payloads]
+"""Calls something until it succeeds, or the time for retries is over."""
 
-    def __init__(self, server: Server, keys: StreamKeys, tier: PayloadTier, part: int | None = None) -> None:
+
+class Lookup:
+    """Finds single messages of one stream.
+
+    Parameters
+    ----------
+    patiently : callable
+        How payloads are fetched that cannot be had now.
+    part : int, optional
+        The part of datasets that is wanted.
+    """
+
+    def __init__(
+        self, server: Server, keys: StreamKeys, tier: PayloadTier, patiently: PatientCall, part: int | None = None
+    ) -> None:
         self._server = server
         self._keys = keys
         self._tier = tier
+        self._patiently = patiently
         self._part = part
 
     def by_id(self, message_id: int) -> Frame:
@@ -61,6 +77,8 @@ class Lookup:
             return StreamNotFoundError(str(self._keys.address))
         if message_id < 1:
             reason = "ids begin at 1"
+        elif message_id <= state.expired_id:
+            reason = "it is older than the stream is kept"
         elif message_id < state.next_id:
             reason = "it never came"
         elif state.finished:
@@ -97,9 +115,9 @@ class Lookup:
         header = entry.header
         if header is None:
             return None
-        payloads = [entry.inline]
+        payloads: Payloads = [entry.inline]
         if entry.inline is None:
-            payloads = self._tier.fetch(payload_ids(entry.message_id, header))
+            payloads = self._patiently(lambda: self._tier.fetch(payload_ids(entry.message_id, header)))
         there = [payload for payload in payloads if payload is not None]
         if len(there) < len(payloads):
             return None

@@ -71,7 +71,7 @@ def seek_group(
     keys = check_group(server, address, group)
     answer = server.script(
         "seek",
-        keys.delivery(group),
+        [*keys.delivery(group), keys.state],
         [group, PARKED, find_target(server, keys, target), _TIMEOUT_MS, int(force), int(dry_run)],
     )
     applied, n_again, n_passed_over, n_let_go, n_alive, position = answer

@@ -49,8 +49,9 @@ class GroupInfo:
         Age of the first message that it has not been given yet, by the time in its header [s]; 0 where there is none.
     oldest_s : float
         Age of the oldest message that it has not acknowledged [s]; 0 where there is none.
-    n_redelivered, n_skipped, n_dead, n_passed_over : int
-        Messages delivered again; whose payload had left memory; given up and not reinjected; passed over by seeking.
+    n_redelivered, n_skipped, n_dead, n_passed_over, n_expired : int
+        Messages delivered again; whose payload had left memory; given up and not reinjected; passed over by seeking;
+        that became older than the stream is kept before the group had acknowledged them.
     max_attempts, delays_s : int, sequence of float
         After how many deliveries a message is given up; how long it waits between them [s].
     report : mapping or None
@@ -72,6 +73,7 @@ class GroupInfo:
     n_skipped: int
     n_dead: int
     n_passed_over: int
+    n_expired: int
     max_attempts: int
     delays_s: Sequence[float]
     report: Mapping[str, Any] | None
@@ -189,7 +191,7 @@ def _group_info(
     undelivered = message_from(server, keys, f"({place}", late=True)
     pending = server.call("XPENDING", keys.index, name)[1]
     oldest = message_from(server, keys, pending.decode(), late=True) if pending else undelivered
-    n_delivered, delivered_bytes = (at.n_messages, at.total_bytes) if at else (0, 0)
+    n_delivered, delivered_bytes = (at.n_messages, at.total_bytes) if at else (state.n_expired, state.expired_bytes)
     report = about.get("report")
     return GroupInfo(
         name=name,
@@ -197,7 +199,7 @@ def _group_info(
         n_members=sum(_is_alive(as_map(flat)) for flat in server.call("XINFO", "CONSUMERS", keys.index, name)),
         n_pending=group["pending"],
         n_delayed=server.call("ZCARD", keys.delayed(name)),
-        position=_position(at),
+        position=_position(at) if at else min(state.expired_id, int(place.partition("-")[0])),
         n_delivered=n_delivered,
         lag_messages=max(0, state.n_entries - n_delivered) if undelivered else 0,
         lag_bytes=max(0, state.total_bytes - delivered_bytes) if undelivered else 0,
@@ -207,6 +209,7 @@ def _group_info(
         n_skipped=int(about.get("n_skipped", 0)),
         n_dead=int(about.get("n_dead", 0)),
         n_passed_over=int(about.get("n_passed_over", 0)),
+        n_expired=int(about.get("n_expired", 0)),
         max_attempts=redelivery.max_attempts,
         delays_s=redelivery.delays_s,
         report=json.loads(report) if report else None,

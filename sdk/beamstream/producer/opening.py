@@ -54,6 +54,8 @@ class Opening:
         What is kept of it; None: as whoever made it said.
     n_parts, min_parts : int
         How many parts a message has, and how many are enough when the patience is over.
+    retain_s : float or None
+        How long its messages are kept [s]; None: as whoever said it last.
 
     Attributes
     ----------
@@ -73,6 +75,7 @@ class Opening:
         keep: Keep | None = None,
         n_parts: int = 1,
         min_parts: int = 1,
+        retain_s: float | None = None,
     ) -> None:
         self._server = server
         self._address = address
@@ -82,6 +85,7 @@ class Opening:
         self._session = session
         self._remake = remake
         self._wanted_keep = keep
+        self._retain_s = retain_s
         self.keep: Keep = keep or DEFAULT_KEEP
         self._n_parts, self._min_parts = n_parts, min_parts
         self._metadata: bytes | None = None
@@ -131,6 +135,8 @@ class Opening:
                 str(self._address),
                 f"the stream keeps {self.keep!r}, as its first producer said, and not {self._wanted_keep!r}",
             )
+        if self._retain_s is not None:
+            self._server.script("note", [self._keys.state], ["set", "retain_ms", round(self._retain_s * 1000)])
         source = self._address.source_address
         for answer in self._server.pipeline(
             [

@@ -8,6 +8,7 @@ producer until the message's future is done.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -54,6 +55,17 @@ Sent = str
 
 QUEUE_BYTES = 256 << 20
 """Default limit of the queue [bytes]: a third of a second of 40 Gb/s."""
+
+MIN_RETAIN_S = 0.001
+"""Shortest time that messages can be kept [s]: times in the stream's state are whole milliseconds."""
+
+
+def check_retain(retain_s: float | None) -> float | None:
+    """Return how long a stream is kept if that is a time, else raise `UsageError`."""
+    if retain_s is not None and not MIN_RETAIN_S <= retain_s < math.inf:
+        raise UsageError(f"retain_s {retain_s!r} is no time to keep messages for; it is at least {MIN_RETAIN_S} s")
+    return retain_s
+
 
 MAX_MESSAGE_ID = 2**53 - 1
 """Largest message id: the scripts count in doubles, which are exact up to here."""
@@ -103,6 +115,9 @@ class Producer:
         over, and what came of it follows late.
     part : int, optional
         Which part of each message this producer sends, from 1; `send` may name another one.
+    retain_s : float, optional
+        How long messages are kept before they leave the stream, read or not [s]: for streams without an end. What a
+        group had not acknowledged by then is counted for it. None: for ever, or as the stream or the broker says.
     on_failure : callable, optional
         Called with (message id, error) for each message that failed, from the sending thread.
 
@@ -145,6 +160,7 @@ class Producer:
         n_parts: int = 1,
         min_parts: int | None = None,
         part: int | None = None,
+        retain_s: float | None = None,
         on_failure: Callable[[int, BeamstreamError], None] | None = None,
     ) -> None:
         self.address, url = locate_stream(where, broker)
@@ -164,6 +180,7 @@ class Producer:
             keep=None if keep is None else check_keep(keep),
             n_parts=n_parts,
             min_parts=self._parts.min_parts,
+            retain_s=check_retain(retain_s),
         )
         self._opening.open()
         if metadata is not None:

@@ -1,12 +1,22 @@
 """The protocol with the server: keys, entries, stream metadata and the scripts; PROTOCOL.md specifies it."""
 
-from .entry import Entry, EntryKind, decode_entry, decode_header, encode_header, read_entry
+from .entry import (
+    EXPIRED,
+    Entry,
+    EntryKind,
+    decode_entry,
+    decode_header,
+    encode_header,
+    expired_entry,
+    read_entry,
+)
 from .keys import StreamKeys
 from .metadata import decode_metadata, encode_metadata
 
 PROTOCOL_VERSION = 1
 
 __all__ = [
+    "EXPIRED",
     "PROTOCOL_VERSION",
     "Entry",
     "EntryKind",
@@ -16,5 +26,6 @@ __all__ = [
     "decode_metadata",
     "encode_header",
     "encode_metadata",
+    "expired_entry",
     "read_entry",
 ]

@@ -240,6 +240,16 @@ def decode_entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> Entry:
     raise EntryError(f"entry {text}", f"unknown kind {kind!r:.40}")
 
 
+EXPIRED = "expired"
+"""Reason of a gap that stands for messages that have left the index; it is in no index itself."""
+
+
+def expired_entry(first_id: int, last_id: int, n_messages: int) -> Entry:
+    """Return what stands, for a reader, in the place of messages that grew too old before it came to them."""
+    gap = Gap(first_id=first_id, last_id=last_id, reason=EXPIRED)
+    return Entry(entry_id="", kind=EntryKind.GAP, message_id=last_id, n_messages=n_messages, gap=gap)
+
+
 def read_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
     """Read one entry; one that is none of ours comes as unreadable, so that readers can pass it by and say so."""
     try:

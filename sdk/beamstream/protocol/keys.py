@@ -9,7 +9,7 @@ one hash slot; payload keys carry no tag, so that a cluster spreads them over it
 | `bs1:sources` | set | `beamtime/source` of every data source | until its last stream is deleted |
 | `bs1:wanted` | set | addresses of streams to be put back from their segments | until the broker has looked |
 | `bs1:{beamtime/source}:streams` | zset | stream names, scored by creation time [ms] | until deleted |
-| `bs1:{address}:index` | stream | one entry per message, gap and end; the groups | until deleted; never trimmed |
+| `bs1:{address}:index` | stream | one entry per message, gap and end; the groups | until deleted, or too old |
 | `bs1:{address}:state` | hash | where the sequence is, counts, how it ended | as the index |
 | `bs1:{address}:held` | zset | messages waiting for a gap to close or for parts, scored by id | until then |
 | `bs1:{address}:parts` | hash | `<id>:<part>` → header, of datasets that wait for other parts | until then |

@@ -16,7 +16,8 @@ from .records import StreamEnding
 COUNTED = frozenset(
     {b"next", b"bytes", b"memory_bytes", b"n_held", b"held_bytes", b"n_received", b"n_late", b"n_missing", b"released"}
     | {b"n_additions", b"n_incomplete"}
-    | {b"sealed", b"released_entry", b"spilled_entry", b"spilled_n", b"spill_host", b"spill_folder", b"restored_ns"}
+    | {b"sealed", b"released_entry", b"spilled_entry", b"spilled_n", b"spill_host", b"spill_folder", b"spill_fetch"}
+    | {b"restored_ns"}
 )
 """Fields of the state hash that the entries tell, or that are true of one server only; the others are taken over."""
 

@@ -275,6 +275,11 @@ class SegmentStream:
                 return location
         return None
 
+    def is_gone(self, message_id: int) -> bool:
+        """Whether a message is here, and its payload had left memory before it could be kept."""
+        found = list(self.find_all(message_id))
+        return bool(found) and all(stored.is_gone for stored in found)
+
     def messages_backwards(self) -> Iterator[StoredEntry]:
         """Yield the messages that are whole, the last one of the index first."""
         for place in self.order[::-1]:

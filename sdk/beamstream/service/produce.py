@@ -52,12 +52,14 @@ class ProducerLoop:
         broker: str,
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
         keep: Keep | None = None,
+        retain_s: float | None = None,
     ) -> None:
         self._source = source
         self._to = to
         self._broker = broker
         self._drain_timeout_s = drain_timeout_s
         self._keep = keep
+        self._retain_s = retain_s
         self._overdue_at: float | None = None
         self._open: dict[str, Producer] = {}
         self._closing: list[tuple[threading.Thread, Producer]] = []
@@ -113,6 +115,7 @@ class ProducerLoop:
                     session=session,
                     remake=True,
                     keep=self._keep,
+                    retain_s=self._retain_s,
                 )
             except NotKeptError as error:
                 # It was kept when the service began: the broker is being restarted, and waited for as the server is.
@@ -230,6 +233,7 @@ def run_source(
     metrics_port: int | None = None,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
     keep: Keep | None = None,
+    retain_s: float | None = None,
 ) -> int:
     """Run a producer service until its source ends or a signal asks it to.
 
@@ -247,6 +251,8 @@ def run_source(
         How long a service that is to stop tries to send what it still holds [s].
     keep : "memory", "overflow" or "all", optional
         What is kept of its streams; see `beamstream.keep`.
+    retain_s : float, optional
+        How long messages are kept [s]; see `beamstream.Producer`.
 
     Returns
     -------
@@ -265,7 +271,7 @@ def run_source(
     if keep == "all" and (why := why_nobody_keeps(server)):
         raise NotKeptError(str(to), f"all of it is to be kept, but {why}")
     server.close()
-    loop = ProducerLoop(source, to, server.url, drain_timeout_s, keep)
+    loop = ProducerLoop(source, to, server.url, drain_timeout_s, keep, retain_s)
     with service_shell(source.name, loop.snapshot, metrics_port) as shell:
         loop.run(shell)
         return shell.exit_status(failed=loop.failed(loop.snapshot().events))

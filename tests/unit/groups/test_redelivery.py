@@ -58,6 +58,7 @@ LOOK = GroupInfo(
     n_skipped=0,
     n_dead=0,
     n_passed_over=0,
+    n_expired=0,
     max_attempts=5,
     delays_s=(1.0,),
     report=None,

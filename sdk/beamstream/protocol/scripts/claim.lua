@@ -8,7 +8,8 @@
 -- ahead by members that died with another message does not use up its attempts.
 --
 -- Returns when the next one is due [ms from now, -1 where none waits], the entries that were given up, and those given:
--- entry id, the number that its delivery will have, fields.
+-- entry id, the number that its delivery will have, fields. Then what grew too old before the group came to it, since
+-- somebody was last told: first id, last id, number of messages; empty where there is nothing.
 
 local member, count, timeout_ms = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local IDLE_PAGE, MAX_PAGES = 100, 20 -- so that one look at many waiting entries takes a few milliseconds
@@ -57,4 +58,6 @@ while timeout_ms > 0 and #entries < count and n_pages < MAX_PAGES do
 end
 
 local next_due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-return {next_due and math.max(0, tonumber(next_due) - now_ms) or -1, buried, entries}
+local expired = redis.call('HMGET', about, 'expired_first', 'expired_last', 'expired_n')
+if expired[3] then redis.call('HDEL', about, 'expired_first', 'expired_last', 'expired_n') else expired = {} end
+return {next_due and math.max(0, tonumber(next_due) - now_ms) or -1, buried, entries, expired}

@@ -2,7 +2,7 @@
 --
 -- KEYS[1] index    stream
 -- KEYS[2] group    hash: required, created_ns, max_attempts, delays_ms, n_redelivered, n_skipped, n_dead,
---                  n_passed_over, report
+--                  n_passed_over, n_expired, expired_first, expired_last, expired_n, report
 -- KEYS[3] delayed  zset: entry id of a message that was given back -> when it is due [ms since 1970]; each of them is
 --                  pending under the parked name as well, so that nothing hangs on this set alone
 -- KEYS[4] dead     hash: entry id -> packed {message id, deliveries, when [ms since 1970], member, why}

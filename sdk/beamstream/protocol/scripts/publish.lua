@@ -7,7 +7,8 @@
 --
 -- Returns next, n_held, sealed, the number of message entries in the index, then one status per message:
 --   0 appended, 1 held until a gap closes, 2 duplicate, 3 another payload is there under this id (the first one stays),
---   4 appended late, 5 refused: beyond the last id of the finished stream, 6 duplicate whose payload has left memory;
+--   4 appended late, 5 refused: beyond the last id of the finished stream, 6 duplicate whose payload has left memory,
+--   or an id below what the stream has kept;
 -- of a part: 0 it completed its dataset, which was appended, 1 held until the other parts are there or a gap closes
 
 local APPENDED, HELD, DUPLICATE, CONFLICT, LATE, REFUSED, RELEASED = 0, 1, 2, 3, 4, 5, 6
@@ -46,8 +47,16 @@ local function header_at(entry_id)
   end
 end
 
+-- Older than the stream is kept: nobody knows any more whether it was there.
+local function has_expired(id)
+  if id > s.expired then return false end
+  s.n_duplicate = s.n_duplicate + 1
+  return true
+end
+
 -- A message whose place in the sequence has gone by: a duplicate, or late.
 local function take_late(id, header, payload_bytes, payload)
+  if has_expired(id) then return RELEASED end
   local key = id_text(id)
   local late_id = redis.call('HGET', late, key)
   local entry_id = late_id or (key .. '-0')
@@ -94,6 +103,7 @@ if n_parts > 1 then
 
   -- A part whose dataset is in the index already, or was passed over: a duplicate, or an entry of its own.
   local function take_late_part(id, number, header, payload_bytes)
+    if has_expired(id) then return RELEASED end
     local key = id_text(id)
     local late_ids = redis.call('HGET', late, key)
     local n_there = 0

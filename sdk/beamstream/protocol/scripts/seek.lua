@@ -1,6 +1,7 @@
 -- Set a group to another position, or only say what that would mean.
 --
 -- KEYS, ARGV[1], ARGV[2]  as in group.lua
+-- KEYS[5] state  hash: how many messages were older than the stream is kept
 -- ARGV  entry id to go on behind ('$': the newest), silence after which a member is dead [ms], 1 to seek although
 --       members live, 1 to change nothing
 --
@@ -19,12 +20,14 @@ if target == '$' then
 end
 
 -- The number of messages in the index up to an entry.
+local n_gone = tonumber(redis.call('HGET', KEYS[5], 'n_expired') or 0)
+
 local function n_up_to(entry_id)
   for _, entry in ipairs(redis.call('XREVRANGE', index, entry_id, '-', 'COUNT', LOOK_BACK)) do
     local n = tonumber(as_map(entry[2]).n)
     if n then return n end
   end
-  return 0
+  return n_gone
 end
 
 local function n_pending_up_to(entry_id)

@@ -13,7 +13,7 @@ local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 local FIELDS = {'next', 'bytes', 'memory_bytes', 'n_held', 'held_bytes', 'patience_ms', 'released',
   'n_received', 'n_duplicate', 'n_retried', 'n_conflict', 'n_late', 'n_missing', 'n_refused',
-  'last', 'finish_since_ms', 'sealed', 'n_incomplete', 'n_additions'}
+  'last', 'finish_since_ms', 'sealed', 'n_incomplete', 'n_additions', 'expired'}
 local s = {}
 local n_parts, min_parts -- more than one: messages are datasets
 do

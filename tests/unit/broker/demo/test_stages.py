@@ -22,7 +22,7 @@ from beamstream_broker.demo.stages import (
 
 GOOD = Receipt(
     address=str(STREAM), state="complete", expected=400, received=400, missing=[], n_missing=0, duplicated=0, late=0,
-    dropped=0, written=400, file="x.nxs", file_checksum="1df0eea40235d40d", payload_bytes=400_000,
+    dropped=0, expired=0, written=400, file="x.nxs", file_checksum="1df0eea40235d40d", payload_bytes=400_000,
     checksum="1df0eea40235d40d", groups=[],
 )  # fmt: skip
 

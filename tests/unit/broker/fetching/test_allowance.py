@@ -1,0 +1,60 @@
+"""What replies may hold: for one reader, for all, and the payload that is larger than every limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from beamstream.fetch import MAX_REPLY_BYTES
+from beamstream_broker.fetching.allowance import LIMIT_BYTES, READER_LIMIT_BYTES, READER_LIMIT_REPLIES, Allowance
+
+
+@dataclass
+class Sent:
+    done: bool = False
+
+
+def test_one_reader_that_takes_nothing_gets_so_much_and_no_more() -> None:
+    allowance, n = Allowance(), 0
+    while (room := allowance.room(b"slow")).left_bytes > 0:
+        assert room.take(room.left_bytes)
+        allowance.add(b"slow", Sent(), room.taken_bytes)
+        n += 1
+    assert n == 2
+    assert allowance.queued_bytes == READER_LIMIT_BYTES
+    assert allowance.room(b"other").left_bytes == MAX_REPLY_BYTES
+
+
+def test_all_readers_together_get_so_much_and_no_more() -> None:
+    allowance = Allowance()
+    for number in range(100):
+        room = allowance.room(b"%d" % number)
+        if room.left_bytes > 0 and room.take(room.left_bytes):
+            allowance.add(b"%d" % number, Sent(), room.taken_bytes)
+    assert allowance.queued_bytes == LIMIT_BYTES
+
+
+def test_many_small_replies_are_counted_too() -> None:
+    allowance = Allowance()
+    for _ in range(READER_LIMIT_REPLIES):
+        assert allowance.room(b"slow").take(1)
+        allowance.add(b"slow", Sent(), 1)
+    assert allowance.room(b"slow").left_bytes == 0
+
+
+def test_what_was_taken_makes_room_again() -> None:
+    allowance, sent = Allowance(), Sent()
+    allowance.add(b"reader", sent, READER_LIMIT_BYTES)
+    assert allowance.room(b"reader").left_bytes == 0
+    sent.done = True
+    allowance.settle()
+    assert allowance.room(b"reader").left_bytes == MAX_REPLY_BYTES
+    assert allowance.queued_bytes == 0
+
+
+def test_a_payload_beyond_every_limit_goes_alone() -> None:
+    allowance, sent = Allowance(), Sent()
+    room = allowance.room(b"reader")
+    assert room.take(2 * LIMIT_BYTES)
+    assert not room.take(1)
+    allowance.add(b"reader", sent, room.taken_bytes)
+    assert not allowance.room(b"other").take(1)
