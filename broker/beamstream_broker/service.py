@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from beamstream.errors import ServerRefusedError, ServerUnavailableError
+from beamstream.errors import BufferFullError, ServerRefusedError, ServerUnavailableError
 from beamstream.metrics import Snapshot
 from beamstream.presence import Presence, announce, withdraw
 from beamstream.protocol.client import Server
@@ -49,6 +49,10 @@ NEVER_OLD = Ages()
 
 MAX_DEATHS, DIES_TOO_OFTEN_S = 5, 60.0
 """A server of our own that dies more often than so many times in so many seconds is not started again."""
+
+
+MAX_TROUBLES = 100
+"""Kinds of trouble that the log hears of; all of them are counted."""
 
 
 class BrokerService:
@@ -94,6 +98,8 @@ class BrokerService:
         self._n_lost = 0
         self._n_restarts = 0
         self._died_at: list[float] = []
+        self._n_troubles = 0
+        self._troubles: set[str] = set()
         self._relieved_at = -BUSY_FOR_S
 
     def run(self, ready: Callable[[], None], metrics_port: int | None) -> int:
@@ -160,16 +166,27 @@ class BrokerService:
             if time.monotonic() - self._looked_at >= self._memory_every_s():
                 self._look_at_memory()
             self._settling.look()
+        except BufferFullError as error:
+            self._note_trouble(str(error), None)  # room is made at the next look
         except (ServerUnavailableError, ServerRefusedError) as error:
             # One that was started by somebody else may come back; our own is reported by `check`.
             if self._reachable:
                 self._n_lost += 1
                 log.warning("%s; waiting for it", error)
             self._reachable = False
+        except Exception as error:  # noqa: BLE001 (whatever one stream does to us, the others are looked after)
+            self._note_trouble(f"{type(error).__name__}: {error}", error)
         else:
             if not self._reachable:
                 log.info("the server at %s answers again", self._server.shown_url)
             self._reachable = True
+
+    def _note_trouble(self, what: str, error: Exception | None) -> None:
+        """Count a look that ended early; the log hears of each kind once."""
+        self._n_troubles += 1
+        if what not in self._troubles and len(self._troubles) < MAX_TROUBLES:
+            self._troubles.add(what)
+            log.error("a look at the server ended early: %s", what, exc_info=error)
 
     def _look_at_memory(self) -> None:
         self._looked_at = time.monotonic()
@@ -208,6 +225,7 @@ class BrokerService:
             "dropped": counts.n_dropped,
             "server_lost": self._n_lost,
             "server_restarts": self._n_restarts,
+            "troubles": self._n_troubles,
         }
         disk = self._disk
         if disk is not None:
