@@ -257,7 +257,7 @@ class EmbeddedServer:
             # Without a name: readable as long as somebody has it open, gone with the last process.
             log=tempfile.TemporaryFile(),  # noqa: SIM115 (lives as long as the child)
             standard_input=render_configuration(settings),
-            remove=(directory, settings.socket_path),
+            remove=(directory, settings.socket_path, settings.inner_path),
         )
         try:
             self._pid = self._wait_until_ready(self._child, settings)
@@ -316,8 +316,8 @@ def _name_socket(settings: ServerSettings) -> None:
         settings.socket_path.unlink(missing_ok=True)  # what is left of one that died
         try:
             settings.socket_path.hardlink_to(settings.inner_path)
-        except OSError:  # another file system, or one without such links
-            settings.socket_path.symlink_to(settings.inner_path)
+        except OSError:  # a file system without such links
+            settings.socket_path.symlink_to(settings.inner_path.name)
     except OSError as error:
         raise SocketPathError(settings.socket_path, error.strerror or str(error)) from error
 

@@ -7,7 +7,7 @@ process list nor in a file.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -46,8 +46,8 @@ OUTPUT_SOFT_LIMIT_S = 60
 once (256 MiB in flight) for a minute, four times that at any time. Without a limit one stuck reader fills the
 memory."""
 
-INNER_NAME = "inner.sock"
-"""The server's own socket in its private directory."""
+INNER_SUFFIX = ".inner"
+"""What the name of the server's own socket ends in."""
 
 CLOCK_HZ = 100
 """How often the server looks at its clock [Hz]: so exactly ends a blocking read, and what was given back at once
@@ -85,12 +85,12 @@ class ServerSettings:
 
     @property
     def inner_path(self) -> Path:
-        """The Unix socket that it makes itself; clients know it under `socket_path`."""
-        return self.directory / INNER_NAME
+        """The Unix socket that it makes itself; clients know it under `socket_path`, beside it: one can be linked."""
+        return self.socket_path.with_name(self.socket_path.name + INNER_SUFFIX)
 
     def inner_url(self, *, with_password: bool) -> str:
         """Return the URL of the inner socket."""
-        return replace(self, socket_path=self.inner_path).url(with_password=with_password)
+        return self._unix_url(self.inner_path, with_password=with_password)
 
     @property
     def write_limit_bytes(self) -> int:
@@ -99,10 +99,13 @@ class ServerSettings:
 
     def url(self, *, with_password: bool) -> str:
         """Return the URL of the Unix socket."""
+        return self._unix_url(self.socket_path, with_password=with_password)
+
+    def _unix_url(self, path: Path, *, with_password: bool) -> str:
         query = ""
         if with_password and self.password is not None:
             query = "?" + urlencode({"password": self.password}, quote_via=quote)
-        return f"unix://{quote(str(self.socket_path))}{query}"
+        return f"unix://{quote(str(path))}{query}"
 
     def tcp_url(self, *, with_password: bool) -> str | None:
         """Return the URL for TCP; None without TCP."""

@@ -182,7 +182,8 @@ def test_memory_streams_and_clients_are_exported(start: Start) -> None:
     where = ready(process)
     Producer("bt/source/one", broker=where["url"]).close()
     wanted = {
-        'beamstream_level{quantity="memory_limit_bytes",service="broker"} 6.7108864e+07',
+        # from here on writing is refused: a sixty-fourth is kept in reserve
+        'beamstream_level{quantity="memory_limit_bytes",service="broker"} 6.6060288e+07',
         'beamstream_level{quantity="streams",service="broker"} 1.0',
         'beamstream_level{quantity="server_up",service="broker"} 1.0',
     }
