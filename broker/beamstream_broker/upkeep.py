@@ -8,6 +8,7 @@ from pathlib import Path
 from beamstream.protocol.client import Server
 
 from .expiring import Expiring
+from .orphans import Orphans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Upkeep:
 
     def __init__(self, server: Server, root: Path | None, ages: Ages) -> None:
         self._expiring = Expiring(server, ages.retain_s, root)
+        self._orphans = Orphans(server)
 
     def tick(self) -> None:
         """Do what it is time for.
@@ -51,6 +53,7 @@ class Upkeep:
             If the server cannot be asked.
         """
         self._expiring.tick()
+        self._orphans.tick()
 
     def events(self) -> dict[str, int]:
         """Return what was counted."""
@@ -59,4 +62,5 @@ class Upkeep:
             "expired": expired.n_expired,
             "expired_unread": expired.n_missed,
             "segments_deleted": expired.n_files,
+            "orphans_freed": self._orphans.n_freed,
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,6 +87,10 @@ class ProducerCounts(RetryCounts):
     n_again: int = 0
 
 
+STORED_FOR_S = 20.0
+"""How long a payload without an entry is taken to stay [s]; the broker deletes it after a minute."""
+
+
 class Sender:
     """Takes batches from the queue until it is closed and empty; runs in a thread of its own."""
 
@@ -113,6 +118,7 @@ class Sender:
         self._opening = opening
         self.abandoned = threading.Event()
         self._gap_open = False
+        self._stored_at = 0.0
         self._on_disk = OnDisk(server, address, retry_timeout_s) if opening.keep == "all" else None
         self._thread = threading.Thread(target=self._run, name=f"send {address}", daemon=True)
         self._thread.start()
@@ -186,7 +192,7 @@ class Sender:
             self._with_retries(lambda _: self._store(batch))
             try:
                 with self._opening.missing_stream():
-                    return self._with_retries(lambda n_attempts: self._publish(batch, again=n_attempts > 0))
+                    return self._with_retries(partial(self._publish_stored, batch))
             except StreamNotFoundError:
                 # A server that was started anew has lost the payloads, too.
                 if not self._opening.reopen():
@@ -209,6 +215,7 @@ class Sender:
             raise BufferFullError(error.url, error.waited_s, presence.flaw if presence else "") from error
 
     def _store(self, batch: list[Outgoing]) -> list[int]:
+        self._stored_at = time.monotonic()
         large = [(message.payload_id, message.payload) for message in batch if self._has_key(message)]
         if large:
             for failure in self._tier.store(large):
@@ -219,6 +226,12 @@ class Sender:
     def _has_key(self, message: Outgoing) -> bool:
         """Whether a payload has a key of its own; those of parts have, whatever their size."""
         return message.part > 0 or message.payload_bytes > self._inline_bytes
+
+    def _publish_stored(self, batch: list[Outgoing], n_attempts: int) -> list[int]:
+        """Publish what was stored; what lies there for long is stored again: the broker may take it for left."""
+        if time.monotonic() - self._stored_at > STORED_FOR_S:
+            self._store(batch)
+        return self._publish(batch, again=n_attempts > 0)
 
     def _publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
         arguments: list[Argument] = [int(again)]

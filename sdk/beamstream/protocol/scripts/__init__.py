@@ -14,7 +14,17 @@ _SHARED = {"sequence": frozenset({"publish", "finish"}), "datasets": frozenset({
 _SHARED["group"] = frozenset(
     {"join", "claim", "hand_out", "give_back", "touch", "leave", "reinject", "seek", "drop_group"}
 )
-_WHEN_FULL = _SHARED["group"] | {"finish", "release", "newest", "note", "announce", "expire", "seen", "forget"}
+_WHEN_FULL = _SHARED["group"] | {
+    "finish",
+    "release",
+    "newest",
+    "note",
+    "announce",
+    "expire",
+    "seen",
+    "forget",
+    "orphans",
+}
 
 
 @cache
