@@ -49,6 +49,7 @@ from beamstream.producer.sender import WITHOUT_USE, Status
 from beamstream.protocol import EntryKind, StreamKeys, encode_header
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
+from beamstream.segments.reader import SegmentReader
 from beamstream.spilled import TieredPayloads
 from beamstream.state import read_state
 from beamstream.streams import delete_stream, index_entries, list_sources
@@ -288,10 +289,13 @@ class Whole(RuleBasedStateMachine):
         self.spilling.spill(self.address, 1, n_bytes)
         self.spilling.close()
         if torn_bytes:
-            # As if it had been killed while it wrote the next record.
+            # As if it had been killed while it wrote the next record; nothing is written behind a closed segment.
             for path in sorted(self.folder.rglob("*.seg"))[-1:]:
-                with path.open("ab") as file:
-                    file.write(b"\xb5BSREC\x01"[:torn_bytes])
+                with SegmentReader(path) as reader:
+                    closed = reader.report.closed
+                if not closed:
+                    with path.open("ab") as file:
+                        file.write(b"\xb5BSREC\x01"[:torn_bytes])
         self.spilling = Spilling(self.server, self.folder)
 
     # --- groups ------------------------------------------------------------------------------------------------
