@@ -71,6 +71,7 @@ class Run:
     producer: Worker = field(init=False)
     consumer: Worker = field(init=False)
     killed_at: list[float] = field(default_factory=list)
+    ready_at: list[float] = field(default_factory=lambda: [0.0])
     torn_bytes: int = 0
 
     def moments(self, most: int) -> Iterator[None]:
@@ -79,6 +80,7 @@ class Run:
             time.sleep(self.rng.uniform(0.05, 1.2 * PACE_S * N_MESSAGES))
             self.killed_at.append(time.time())
             yield
+            self.ready_at.append(time.time())
 
 
 Fault = Callable[[Run], None]
@@ -116,6 +118,7 @@ def kill_server(run: Run) -> None:
     for _ in run.moments(2):
         with contextlib.suppress(ProcessLookupError):
             os.kill(server_pid(run.broker.url), signal.SIGKILL)
+        wait_for_server(run.broker.url)
 
 
 def cut_power(run: Run) -> None:
@@ -153,6 +156,16 @@ def server_pid(url: str) -> int:
     text = server.call("INFO", "server").decode()
     server.close()
     return int(next(line for line in text.splitlines() if line.startswith("process_id:")).partition(":")[2])
+
+
+def wait_for_server(url: str) -> None:
+    """Wait until a server that was killed answers again."""
+    ends_at = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < ends_at:
+        with contextlib.suppress(BeamstreamError):
+            server_pid(url)
+            return
+        time.sleep(0.01)
 
 
 def tear(run: Run) -> None:
@@ -230,9 +243,11 @@ def furthest_back_s(run: Run, handled: list[list[str]]) -> float:
     furthest = 0.0
     for one, at, _ in handled:
         done_at = float(at)
-        between = [killed_at for killed_at in run.killed_at if first.get(one, done_at) < killed_at < done_at]
-        if between:
-            furthest = max(furthest, between[0] - first[one])
+        for killed_at, ready_at in zip(run.killed_at, run.ready_at, strict=False):
+            # What was worked on while there was no server could be acknowledged only when there was one again.
+            if one in first and first[one] < killed_at < done_at:
+                furthest = max(furthest, killed_at - max(first[one], ready_at))
+                break
         first[one] = done_at
     return furthest
 
