@@ -367,3 +367,38 @@ def test_a_late_message_is_acknowledged_by_its_id(broker: str) -> None:
         consumer.acknowledge(range(1, 4))
         consumer.flush()
         assert consumer.counts.n_acknowledged == 3
+
+
+@pytest.mark.parametrize("group", [None, "g"])
+def test_what_was_lost_with_its_server_between_entry_and_payload_is_read_when_it_is_sent_again(
+    broker: str, group: str | None
+) -> None:
+    server, keys = Server(broker), StreamKeys(Address.parse(ADDRESS))
+
+    def send(message_ids: range, **options: object) -> None:
+        with Producer(ADDRESS, broker=broker, **options) as producer:
+            for message_id in message_ids:
+                producer.send(message_id, payload(2 * message_id))  # none of them inline
+
+    send(range(1, 5))
+    created = server.call("HGET", keys.state, "created_ns")
+    with Consumer(ADDRESS, broker=broker, group=group) as consumer:
+        fetch, lost = consumer._tier.fetch, threading.Event()
+
+        def lose_server_before(wanted: list[tuple[int, int]]) -> object:
+            if not lost.is_set():
+                # The server was killed, and put back with what was on disk: messages 1 and 2.
+                server.call("DEL", keys.index, keys.state, *server.call("KEYS", "bs1:p:*"))
+                send(range(1, 3))
+                server.call("HSET", keys.state, "created_ns", created, "restored_ns", 1, "released_entry", "2-0")
+                if group is not None:
+                    server.call("XGROUP", "CREATE", keys.index, group, "2-0")
+                lost.set()
+            return fetch(wanted)
+
+        consumer._tier.fetch = lose_server_before  # type: ignore[method-assign]
+        assert consumer.next(5).message_id == 1
+        assert lost.is_set()
+        send(range(3, 5))
+        assert [consumer.next(5).message_id for _ in range(3)] == [2, 3, 4]
+        assert consumer.counts.n_skipped == 0

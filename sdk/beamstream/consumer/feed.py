@@ -48,6 +48,10 @@ class Feed(Protocol):
         """Whether nothing that was given to others can still come back to this reader."""
         ...
 
+    def let_go(self, entry: Entry) -> bool:
+        """Take back an entry that was lost with its server and will come again; True where all behind it does, too."""
+        ...
+
 
 def check_start(start: Start) -> Start:
     """Return a start position if it is one, else raise `UsageError`."""
@@ -116,6 +120,11 @@ class GroupFeed:
         """Whether no other member holds anything that could come here."""
         return self._member.is_alone()
 
+    def let_go(self, entry: Entry) -> bool:
+        """Forget this one; the group was put back to before it."""
+        self._member.forget(entry.entry_id)
+        return False
+
 
 class WholeFeed:
     """Every entry of the index, for a reader without a group."""
@@ -167,4 +176,11 @@ class WholeFeed:
 
     def settled(self) -> bool:
         """Nothing is ever given to others."""
+        return True
+
+    def let_go(self, entry: Entry) -> bool:
+        """Go back to before this entry."""
+        position, _, number = entry.entry_id.partition("-")
+        self._position = f"{position}-{int(number) - 1}" if int(number) else before_message(int(position))
+        self._n_passed = max(0, entry.n_messages - 1)
         return True

@@ -144,9 +144,24 @@ class Fetcher:
         fetched = iter(self._tier.fetch([one for of_entry in ids for one in of_entry]))
         for (entry, n_deliveries), of_entry in zip(batch, ids, strict=True):
             payloads = [next(fetched) for _ in of_entry] or [entry.inline]
+            if None in payloads and of_entry:
+                if self._is_undone(entry):
+                    if self._feed.let_go(entry):
+                        self._todo.clear()
+                        break
+                    self._todo.popleft()
+                    continue
+                payloads = list(self._tier.fetch(of_entry))
             self._deliver(entry, n_deliveries, payloads)
             self._todo.popleft()
         return False
+
+    def _is_undone(self, entry: Entry) -> bool:
+        """Whether an entry was lost with its server: what is neither on disk nor in the index is to be sent again."""
+        released = self._server.call("HGET", self._keys.state, "released_entry")
+        if released is not None and _place(entry.entry_id) <= _place(released.decode()):
+            return False
+        return not self._server.call("XRANGE", self._keys.index, entry.entry_id, entry.entry_id)
 
     def _next_batch(self) -> list[Delivered]:
         limit = min(self._delivery.room_bytes, FETCH_BYTES)
@@ -221,6 +236,11 @@ class Fetcher:
     def _drop(self, entry: Entry) -> None:
         if self._member is not None:
             self._member.acknowledge([entry.entry_id])
+
+
+def _place(entry_id: str) -> tuple[int, int]:
+    position, _, number = entry_id.partition("-")
+    return int(position), int(number or 0)
 
 
 def _is_stored(entry: Entry) -> bool:

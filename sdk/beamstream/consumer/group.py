@@ -245,6 +245,10 @@ class GroupMember:
         self._let_go([entry_id])
         return bool(answer == 1)
 
+    def forget(self, entry_id: str) -> None:
+        """Forget a message without a word to the server, which does not know of it any more."""
+        self._let_go([entry_id])
+
     def _let_go(self, entry_ids: Iterable[str]) -> None:
         with self._lock:
             for entry_id in entry_ids:
