@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -21,9 +21,7 @@ from beamstream.address import Address, is_path, locate_stream
 from beamstream.errors import (
     BeamstreamError,
     GroupNotFoundError,
-    MessageNotFoundError,
     NothingNewError,
-    PayloadGoneError,
     StreamFinishedError,
     StreamNotFoundError,
     UsageError,
@@ -31,19 +29,18 @@ from beamstream.errors import (
 from beamstream.frame import Frame, Gap
 from beamstream.groups import MEMBER_TIMEOUT_S, Redelivery
 from beamstream.groups.redelivery import DELAYS_S, MAX_ATTEMPTS, MAX_DELAY_S
-from beamstream.protocol import StreamKeys, decode_metadata
+from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.put_back import put_back
-from beamstream.retry import with_retries
 from beamstream.spilled import TieredPayloads
-from beamstream.state import StreamState, read_state
+from beamstream.state import read_state
 
 from .acknowledger import Acknowledger
 from .delivery import ConsumerCounts, Delivery
+from .direct import DirectReads
 from .feed import Feed, GroupFeed, Start, WholeFeed, check_start, entry_before
 from .fetcher import Fetcher
 from .group import GroupMember
-from .lookup import Lookup
 from .parts import check_part
 from .sign import Sign
 
@@ -61,7 +58,7 @@ WAIT_FOR_STREAM_S = 0.1
 """How often a stream that is not there yet is looked for [s]."""
 
 
-class Consumer:
+class Consumer(DirectReads):
     """Reads one stream.
 
     Parameters
@@ -203,33 +200,6 @@ class Consumer:
             self._fetcher.start()
         return self._fetcher
 
-    # --- what is known of the stream ---------------------------------------------------------------------------
-
-    @property
-    def state(self) -> StreamState:
-        """Where the stream stands now.
-
-        Raises
-        ------
-        StreamNotFoundError
-            If it was deleted.
-        """
-        state = read_state(self._server, self._keys)
-        if state is None:
-            raise StreamNotFoundError(str(self.address))
-        return state
-
-    @property
-    def n_expected(self) -> int | None:
-        """How many messages the producer promised; None where it promised nothing."""
-        return self.state.n_expected
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """The stream metadata, read afresh; empty where there is none."""
-        packed = self._server.call("GET", self._keys.meta)
-        return decode_metadata(packed) if packed else {}
-
     def take_gaps(self) -> list[Gap]:
         """Return the gaps that were passed since the last call."""
         return self._delivery.take_gaps()
@@ -285,9 +255,6 @@ class Consumer:
         except BeamstreamError:
             self._delivery.put(frame)
             raise
-
-    def _with_retries(self, attempt: Callable[[], T]) -> T:
-        return with_retries(lambda _: attempt(), timeout_s=self._retry_timeout_s, stop=self._closed, counts=self.counts)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield messages until the stream is finished; each is acknowledged when the next one is asked for.
@@ -363,55 +330,6 @@ class Consumer:
         if self._acknowledger is None:
             raise UsageError(f"{self.address} is read without a group: there is nothing to acknowledge")
         return self._acknowledger
-
-    # --- by id, newest -----------------------------------------------------------------------------------------
-
-    def read(self, message_id: int) -> Frame:
-        """Return one message by its id; needs no group and changes none.
-
-        Raises
-        ------
-        MessageNotFoundError
-            If it never came, or has not come yet.
-        PayloadGoneError
-            If its payload has left memory, and is on no disk.
-        FetchUnavailableError
-            If it is on the disk of a host that did not answer within the consumer's `retry_timeout_s`.
-        ChecksumError
-            If its payload is damaged.
-        """
-        return self._lookup().by_id(message_id)
-
-    def read_range(self, first_id: int, last_id: int) -> Iterator[Frame]:
-        """Yield the messages of a range of ids, both included, in order of id; missing ones are passed over."""
-        lookup = self._lookup()
-        for message_id in range(first_id, last_id + 1):
-            try:
-                yield lookup.by_id(message_id)
-            except (MessageNotFoundError, PayloadGoneError) as error:
-                log.debug("%s", error)
-
-    def newest(self, timeout_s: float | None = None, *, group: str | None = None) -> Frame:
-        """Return the newest message that this consumer has not had yet; of those who name a group, only one gets it.
-
-        Nothing is held for such a group and nothing has to be acknowledged: made for monitors. It has nothing to do
-        with the consumer's own group.
-
-        Raises
-        ------
-        NothingNewError
-            If nothing newer came within `timeout_s` [s] (None: wait for ever).
-        StreamFinishedError
-            If the stream has ended, and its newest message was given.
-        """
-        frame = self._lookup().wait_newest(group, self._seen_newest, timeout_s)
-        self._seen_newest = frame.entry_id
-        self.counts.add_delivered(frame.header)
-        return frame
-
-    def _lookup(self) -> Lookup:
-        self._with_retries(self._sign.tick)
-        return Lookup(self._server, self._keys, self._tier, self._with_retries, self._part)
 
     # --- ending ------------------------------------------------------------------------------------------------
 

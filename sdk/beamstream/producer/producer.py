@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import xxhash
 
@@ -21,23 +21,18 @@ from beamstream.address import Address, locate_stream
 from beamstream.errors import (
     BeamstreamError,
     MessageTooLargeError,
-    NotOnDiskError,
     ProducerClosedError,
     QueueFullError,
     SendError,
-    StreamNotFoundError,
     UsageError,
 )
 from beamstream.frame import Header, Payload
 from beamstream.keep import Keep, check_keep
 from beamstream.payloads import INLINE_BYTES, MemoryTier
-from beamstream.presence import why_nothing_is_kept
 from beamstream.protocol import StreamKeys, encode_header
 from beamstream.protocol.client import Server
-from beamstream.protocol.packing import Argument
-from beamstream.retry import with_retries
 
-from .on_disk import read_safe
+from .ending import Ending
 from .opening import Opening
 from .parts import Parts
 from .queue import Outgoing, SendQueue
@@ -47,8 +42,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 Sent = str
 """What a future tells: ``sent``, ``late`` (its gap had been passed over) or ``duplicate`` (it was already there)."""
@@ -72,9 +65,6 @@ MAX_MESSAGE_ID = 2**53 - 1
 
 PATIENCE_S = 5.0
 """Default time that a gap may stay open before it is recorded and passed over [s]."""
-
-FINISH_POLL_S = 0.02
-"""How often `finish` looks whether the stream's last gaps have settled [s]."""
 
 
 class Producer:
@@ -368,39 +358,8 @@ class Producer:
         timeout_s = self._retry_timeout_s if retry_timeout_s is None else retry_timeout_s
         self.flush()
         last = self._highest_id if last_id is None else last_id
-        arguments: list[Argument] = [last, reason, next_stream or ""]
-        sealed_at: float | None = None
-        while True:
-            try:
-                end, sealed, safe = self._retrying(lambda: self._finish_once(arguments), timeout_s)
-                if safe:
-                    return end
-            except StreamNotFoundError:
-                if not self._opening.reopen():
-                    raise
-                sealed = False
-            sealed_at = (sealed_at or time.monotonic()) if sealed else None
-            if sealed_at is not None:
-                self._check_patience_with_disk(end, time.monotonic() - sealed_at, timeout_s)
-            time.sleep(FINISH_POLL_S)
-
-    def _finish_once(self, arguments: list[Argument]) -> tuple[int, bool, bool]:
-        """Ask for the end; returns the last id, whether the end is written, and whether it is where it has to be."""
-        with self._opening.missing_stream():
-            end, sealed = self._server.script("finish", self._keys.sequence, arguments)
-        safe = bool(sealed)
-        if sealed and self._opening.keep == "all":
-            safe = read_safe(self._server, self.address).position > end
-        return int(end), bool(sealed), safe
-
-    def _check_patience_with_disk(self, last_id: int, waited_s: float, timeout_s: float | None) -> None:
-        if self._sender.abandoned.is_set() or (timeout_s is not None and waited_s >= timeout_s):
-            raise NotOnDiskError(str(self.address), last_id, waited_s, why_nothing_is_kept(self._server))
-
-    def _retrying(self, call: Callable[[], T], timeout_s: float | None) -> T:
-        return with_retries(
-            lambda _: call(), timeout_s=timeout_s, stop=self._sender.abandoned, counts=self._sender.counts
-        )
+        ending = Ending(self._server, self.address, self._opening, self._sender.counts, self._sender.abandoned)
+        return ending.end(last, reason, next_stream, timeout_s)
 
     def abandon(self) -> None:
         """Stop waiting for a lost or full server: what cannot be sent at once fails and is counted. Any thread may."""
