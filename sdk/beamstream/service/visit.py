@@ -135,7 +135,7 @@ class Visit:
                 frame = self._consumer.next(COMMIT_EVERY_S)
             except NothingNewError:
                 self._commit()
-                if time.monotonic() - heard_at >= SILENCE_S and self._patiently(is_wanted_elsewhere):
+                if time.monotonic() - heard_at >= SILENCE_S and self._is_asked(is_wanted_elsewhere):
                     log.info("%s is silent; going on with another stream meanwhile", self._consumer.address)
                     return False
                 continue
@@ -148,6 +148,13 @@ class Visit:
                 self._handle(frame)
             heard_at = time.monotonic()
         return False
+
+    def _is_asked(self, question: Callable[[], bool]) -> bool:
+        """Ask the server something that can wait; False where it does not answer: reading says so and waits for it."""
+        try:
+            return question()
+        except ServerUnavailableError:
+            return False
 
     def _is_open_for(self, frame: Frame) -> bool:
         """Open the stream for its first frame; False where the service is to stop before that was possible."""
