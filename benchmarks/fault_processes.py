@@ -256,6 +256,11 @@ class Broker:
         if self._process.stdout:
             self._process.stdout.close()
 
+    def restart(self) -> None:
+        """End it in order, and start another one."""
+        self.close()
+        self.start()
+
     def close(self) -> None:
         """End it in order."""
         self._process.terminate()

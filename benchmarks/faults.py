@@ -333,6 +333,8 @@ def run_fault(name: str, n_runs: int, seed: int, root: Path, progress: Progress)
     with surroundings(folder, FAULTS[name][0]) as (broker, proxy):
         for number in range(1, n_runs + 1):
             progress.show(f"{name}: run {number} of {n_runs}")
+            if FAULTS[name][0] is kill_server and number > 1:
+                broker.restart()  # one whose server dies again and again gives up, as it should
             found.append(run_once(name, number, seed, folder, broker, proxy))
             for flaw in found[-1]["flaws"]:
                 print(f"{name}, run {number}, seed {seed}: {flaw}", file=sys.stderr, flush=True)
