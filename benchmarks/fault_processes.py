@@ -225,6 +225,7 @@ class Broker:
 
     def __init__(self, folder: Path, memory: str, attach: str | None = None) -> None:
         self.spill = folder / "spill"
+        self._said = folder / "broker.log"
         self._command = [sys.executable, "-m", "beamstream.cli", "--log-level", "critical"]
         options = ["broker", "run", "--json", "--spill", str(self.spill)]
         socket_path = folder / "socket"
@@ -239,10 +240,13 @@ class Broker:
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        with self._said.open("a") as said:
+            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=said, text=True)
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise ProofError(f"the broker did not start, status {self._process.wait()}")
+            raise ProofError(
+                f"the broker did not start, status {self._process.wait()}: {self._said.read_text()[-2000:]}"
+            )
         self.server_pid = json.loads(line)["server_pid"]
 
     def kill(self) -> None:
@@ -251,6 +255,11 @@ class Broker:
         self._process.wait()
         if self._process.stdout:
             self._process.stdout.close()
+
+    def restart(self) -> None:
+        """End it in order, and start another one."""
+        self.close()
+        self.start()
 
     def close(self) -> None:
         """End it in order."""

@@ -6,10 +6,11 @@ In each run a producer sends some hundred messages to a stream, small and large 
 works on them; both, the broker and its server are real processes. Meanwhile something fails, see `FAULTS`. A process
 that was killed is started again, and a producer then sends everything again from the first message on.
 
-Lost is what was reported to a producer as sent and was never worked on; wrong is what was delivered with other bytes.
-After each run the stream has to be complete, its checksum chain that of what was sent, on the broker and (where all of
-it is kept) on disk. Ends with status 1 where a single run fails; `--seed` and the number of the run repeat it, but for
-the scheduling of the machine.
+Lost is what was reported to a producer as sent and was never worked on, or is not in the stream in the end; wrong is
+what was delivered with other bytes. After each run the stream has to be complete, its checksum chain that of what was
+sent, on the broker and (where all of it is kept) on disk; and where the server was killed, the group has to go on
+within a second of where it was. Ends with status 1 where a single run fails; `--seed` and the number of the run repeat
+it, but for the scheduling of the machine.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ import xxhash
 from beamstream import Address
 from beamstream.errors import BeamstreamError
 from beamstream.offline import path_receipt
+from beamstream.protocol import EntryKind
 from beamstream.protocol.client import Server
 from beamstream.receipt import chain, make_receipt
 from beamstream.segments import RecordKind, list_segments
 from beamstream.segments.reader import SegmentReader
-from beamstream.streams import delete_stream
+from beamstream.streams import delete_stream, index_entries
 from beamstream_broker.embedded import EmbeddedServer
 from broker_process import Progress, ProofError, need_disk
 from fault_processes import Broker, Proxy, Work, Worker, consume, lines, produce, proxied
@@ -52,6 +54,9 @@ PACE_S = 0.002
 RUN_TIMEOUT_S = 45.0
 START_TIMEOUT_S = 10.0
 """How long the first message may take [s]; nothing fails before."""
+
+LAST_WORDS_S = 0.2
+"""How long the producer may take to write down what it was told before everything died [s]."""
 
 RESUME_S = 1.0
 """How far back a group may begin again when the server was killed [s]."""
@@ -125,6 +130,7 @@ def cut_power(run: Run) -> None:
     """Broker and server are killed, and what was not synced is torn off, or is not what was written."""
     for _ in run.moments(2):
         run.broker.kill()
+        time.sleep(LAST_WORDS_S)
         tear(run)
         run.broker.start()
 
@@ -213,7 +219,7 @@ def judge(run: Run, finished: bool) -> dict[str, Any]:
     work = run.work
     sent = {int(one) for (one,) in lines(work.sent)}
     handled = lines(work.handled)
-    lost = sorted(sent - {int(one) for one, *_ in handled})
+    lost = sorted(sent - {int(one) for one, *_ in handled} | sent - present(run))
     n_wrong = sum(right == "0" for *_, right in handled)
     flaws = [" ".join(words) for words in lines(work.folder / "flaws")]
     if not finished:
@@ -233,6 +239,12 @@ def judge(run: Run, finished: bool) -> dict[str, Any]:
         "torn_bytes": run.torn_bytes,
         "flaws": flaws,
     }
+
+
+def present(run: Run) -> set[int]:
+    """Return the messages that are in the stream in the end."""
+    entries = index_entries(Server(run.broker.url), run.work.address)
+    return {entry.message_id for entry in entries if entry.kind is EntryKind.MESSAGE}
 
 
 def furthest_back_s(run: Run, handled: list[list[str]]) -> float:
@@ -321,6 +333,8 @@ def run_fault(name: str, n_runs: int, seed: int, root: Path, progress: Progress)
     with surroundings(folder, FAULTS[name][0]) as (broker, proxy):
         for number in range(1, n_runs + 1):
             progress.show(f"{name}: run {number} of {n_runs}")
+            if FAULTS[name][0] is kill_server and number > 1:
+                broker.restart()  # one whose server dies again and again gives up, as it should
             found.append(run_once(name, number, seed, folder, broker, proxy))
             for flaw in found[-1]["flaws"]:
                 print(f"{name}, run {number}, seed {seed}: {flaw}", file=sys.stderr, flush=True)

@@ -52,3 +52,10 @@ def test_the_spill_benchmark_states_every_figure(tmp_path: Path) -> None:
     assert found["total_bytes"] == 47 << 20
     assert all(len(rates) == 1 and rates[0] > 0 for rates in found["gb_per_s"].values())
     assert found["ratio"] > 0
+
+
+@pytest.mark.timeout(400)
+def test_whatever_dies_nothing_is_lost_that_was_reported_as_sent() -> None:
+    found = prove("faults", "--runs", "8")
+    assert len(found) == sum(one["n_runs"] for one in found) == 8
+    assert not any(one["n_lost"] or one["n_wrong"] or one["n_failed_runs"] for one in found)
