@@ -36,12 +36,17 @@ from .errors import (
 from .guarded import GuardedChild
 from .settings import MALLOC_ENVIRONMENT, ServerSettings, is_loopback, render_configuration
 from .sizes import choose_memory, measure_memory
+from .socket_lock import is_locked, lock_socket
 
 START_TIMEOUT_S = 10.0
 """How long the server may take until it answers [s]; it takes 0.1 s, more only on a machine that is busy
 throughout."""
 
 START_POLL_INTERVAL_S = 0.005
+
+ENDING_S = 2.0
+"""How long a server that has the socket is waited for before it is taken for one that stays [s]: when its broker was
+killed, its guardian ends it in some hundredths."""
 
 MAX_SOCKET_PATH_BYTES = 100
 """Longest path of a Unix socket [bytes]; the kernel takes 107, a little is left for what users append."""
@@ -242,6 +247,7 @@ class EmbeddedServer:
             child.close()
 
     def _start_once(self, binary: ServerBinary) -> None:
+        lock = None if self._socket_path is None else lock_socket(self._socket_path)
         directory = _make_directory(self._directory, self._made_directory)
         settings = self._settings = ServerSettings(
             memory_bytes=self.memory_bytes,
@@ -258,7 +264,10 @@ class EmbeddedServer:
             log=tempfile.TemporaryFile(),  # noqa: SIM115 (lives as long as the child)
             standard_input=render_configuration(settings),
             remove=(directory, settings.socket_path, settings.inner_path),
+            hold=lock,
         )
+        if lock is not None:
+            os.close(lock)  # the guardian holds it from now on
         try:
             self._pid = self._wait_until_ready(self._child, settings)
         except BaseException:
@@ -361,12 +370,19 @@ def _check_socket_path(path: Path) -> Path:
         return path
     if not stat.S_ISSOCK(path.stat().st_mode):
         raise SocketPathError(path, "there is something else of this name")
-    # The server would take the name away from a running one without a word.
-    with socket.socket(socket.AF_UNIX) as probe:
-        if probe.connect_ex(str(path)) == 0:
+    # The server would take the name away from a running one without a word. One of ours may just be ending.
+    deadline = time.monotonic() + (ENDING_S if is_locked(path) else 0.0)
+    while _listens(path):
+        if time.monotonic() >= deadline:
             raise SocketPathError(path, f"a server listens there already; use it with --broker unix://{path}")
-    path.unlink()
+        time.sleep(START_POLL_INTERVAL_S)
+    path.unlink(missing_ok=True)
     return path
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _too_long(path: Path) -> str:

@@ -43,6 +43,8 @@ class GuardedChild:
         Files and directories that are removed when it has ended.
     terminate_timeout_s : float
         How long it may take to end when it is told to, before it is killed [s].
+    hold : int, optional
+        A descriptor that the guardian keeps open until everything is removed, e.g. of a lock.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class GuardedChild:
         standard_input: str = "",
         remove: Sequence[Path] = (),
         terminate_timeout_s: float = TERMINATE_TIMEOUT_S,
+        hold: int | None = None,
     ) -> None:
         self._remove = tuple(remove)
         self._log = log
@@ -65,6 +68,7 @@ class GuardedChild:
             stderr=log,
             env=environment,
             start_new_session=True,
+            pass_fds=() if hold is None else (hold,),
             bufsize=0,  # nothing is left to be written when the pipe is closed
         )
         self._give_order(

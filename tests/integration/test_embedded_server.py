@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,6 +75,7 @@ def own() -> Iterator[EmbeddedServer]:
 
 PARENT = f"""
 import sys
+import threading
 from beamstream_broker.embedded import EmbeddedServer
 with EmbeddedServer(memory_bytes={MEMORY_BYTES}) as server:
     print(server.pid, server.guardian_pid, server.settings.directory, flush=True)
@@ -274,6 +276,30 @@ def test_a_server_that_is_too_old_is_named(tmp_path: Path) -> None:
     program.chmod(0o755)
     with pytest.raises(ServerBinaryError, match=r"Redis 6\.2\.14 .* is too old"):
         EmbeddedServer(binary=program).start()
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a child of ours has ended; it stays until somebody asks how."""
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_name_is_free_again_only_when_everything_of_its_server_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "v.sock"
+    for _ in range(5):
+        with EmbeddedServer(memory_bytes=MEMORY_BYTES, socket_path=path) as server:
+            guardian = server.guardian_pid
+            os.kill(guardian, signal.SIGSTOP)  # a machine that is so busy that the guardian gets nothing done
+            os.kill(server.pid, signal.SIGKILL)
+            resume = threading.Timer(0.3, os.kill, (guardian, signal.SIGCONT))
+            resume.start()
+            with EmbeddedServer(memory_bytes=MEMORY_BYTES, socket_path=path) as successor:
+                resume.join()
+                wait_for_end(guardian)
+                assert redis.Redis.from_url(successor.url).ping()
+                assert redis.Redis.from_url(successor.inner_url).ping()
 
 
 def test_a_socket_of_a_known_name_is_served_and_removed(own: EmbeddedServer) -> None:

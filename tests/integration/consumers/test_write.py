@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from beamstream import Address, Producer
+from beamstream import Address, Consumer, Producer
 from beamstream.groups import list_groups
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
@@ -122,6 +122,8 @@ def test_a_frame_that_does_not_fit_ends_among_the_dead_letters_and_the_rest_is_w
         producer.send_array(2, image_of(2)[:10])
         producer.send_array(3, image_of(3))
         producer.finish(3)
+    with Consumer(ADDRESS, broker=broker, group="write", redelivery_delays_s=[0]):
+        pass  # makes the group: its messages need not wait
     assert run_handler(WriteHandler(tmp_path, min_free_bytes=0), str(ADDRESS), broker=broker) == 1
     with h5py.File(tmp_path / NAME) as file:
         assert file["entry/beamstream/missing"][()].tolist() == [[2, 2]]
