@@ -78,8 +78,10 @@ class Keeping:
 
     def _find(self, keeps: Sequence[str] = ("all",)) -> dict[Address, int]:
         found = {}
+        there = []
         for source in list_sources(self._server):
             for address in list_streams(self._server, source):
+                there.append(address)
                 try:
                     state = read_state(self._server, StreamKeys(address))
                 except (CorruptDataError, ServerRefusedError) as error:
@@ -87,4 +89,5 @@ class Keeping:
                     continue
                 if state is not None and state.keep in keeps and not (state.finished and state.is_on_disk):
                     found[address] = state.created_ns
+        self._spilling.keep_only(there)
         return found

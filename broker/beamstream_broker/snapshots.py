@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ MAX_BYTES = 256 << 20
 
 EVERY_S = 0.5
 """How often groups are looked at [s]; with the time that a disk takes it is well below the second that is promised."""
+
+ANYWAY_S = 5.0
+"""After which time a stream is looked at in whatever case [s]."""
 
 Fields = dict[bytes, bytes]
 
@@ -236,6 +239,7 @@ class Snapshots:
         self._root = root.absolute()
         self._run_id = ""
         self._written: dict[Address, tuple[Path, Snapshot]] = {}
+        self._marks: dict[Address, tuple[str, float]] = {}
         self._looked_at = -EVERY_S
 
     def look(self, *, now: bool = False) -> None:
@@ -253,20 +257,51 @@ class Snapshots:
         if run_id != self._run_id:
             self._run_id = run_id
             self._written.clear()
+            self._marks.clear()
         there = [address for source in list_sources(self._server) for address in list_streams(self._server, source)]
         flaw = ""
-        for address in there:
+        for address in there if now else self._changed(there):
             try:
                 self._write(address)
             except (StreamNotFoundError, ServerRefusedError) as error:
                 log.debug("no snapshot of %s: %s", address, error)
             except OSError as error:
                 flaw = f"where the groups of {address} are cannot be written: {error}"
+                self._marks.pop(address, None)  # to be tried again at the next look
         for address in self._written.keys() - set(there):
             flaw = self.let_go(address) or flaw
         if flaw and not self.flaw:
             log.error("%s; trying again", flaw)
         self.flaw = flaw
+
+    def _changed(self, there: Sequence[Address]) -> list[Address]:
+        """Return the streams of which something may have changed: one round trip for all that lie there untouched.
+
+        What a group is (`stream group set`) does not show in that; so each has its turn now and then.
+        """
+        looked_at = time.monotonic()
+        answers = self._server.pipeline(
+            [
+                command
+                for address in there
+                for command in (
+                    ("HGETALL", StreamKeys(address).state),
+                    ("XINFO", "GROUPS", StreamKeys(address).index),
+                )
+            ]
+        )
+        changed = []
+        marks: dict[Address, tuple[str, float]] = {}
+        for address, state, groups in zip(there, answers[::2], answers[1::2], strict=True):
+            mark = repr((state, groups))
+            known, since = self._marks.get(address, ("", 0.0))
+            if mark == known and looked_at - since < ANYWAY_S:
+                marks[address] = known, since
+            else:
+                marks[address] = mark, looked_at
+                changed.append(address)
+        self._marks = marks
+        return changed
 
     def _write(self, address: Address) -> None:
         folder = self._folder(address)

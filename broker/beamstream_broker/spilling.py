@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,10 @@ PAGE_BYTES = 32 << 20
 
 INCOMPLETE = "incomplete"
 """Reason of a gap whose dataset had too few parts; see datasets.lua."""
+
+
+RETRY_EVERY_S = 0.2
+"""How often a disk that takes nothing is tried again [s]."""
 
 
 @dataclass(slots=True)
@@ -216,38 +221,45 @@ class Spilling:
 
     def __init__(self, server: Server, root: Path, endpoint: str = "") -> None:
         self.counts = SpillCounts()
-        self.flaw = ""
+        self._flaws: dict[Address, tuple[str, float]] = {}
         self._server = server
         self._root = root.absolute()
         self._endpoint = endpoint
         self._spillers: dict[Address, tuple[int, StreamSpiller]] = {}
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="read ahead")
 
+    @property
+    def flaw(self) -> str:
+        """What keeps a stream from being spilled; empty where nothing does."""
+        return next((flaw for flaw, _ in self._flaws.values()), "")
+
     def spill(self, address: Address, created_ns: int, wanted_bytes: int) -> Place:
         """Spill a stream until so many bytes more are on disk, or nothing is left; returns how far the disk goes.
 
-        A disk that is full or broken is told in the log once, and in `flaw`, until it takes something again.
+        A disk that is full or broken is told in the log once for each stream, and in `flaw`, until it takes something
+        again; it is tried a few times a second.
         """
-        spiller: StreamSpiller | None = None
-        try:
-            spiller = self._spiller(address, created_ns)
-            spiller.spill(wanted_bytes, self._reading)
-            self._say("")
-        except (SegmentError, SegmentBusyError, SegmentFormatError) as error:
-            self._say(str(error))
+        known = self._spillers.get(address)
+        spiller = known[1] if known is not None and known[0] == created_ns else None
+        _, flawed_at = self._flaws.get(address, ("", -RETRY_EVERY_S))
+        if time.monotonic() - flawed_at >= RETRY_EVERY_S:
+            try:
+                spiller = spiller or self._make_spiller(address, created_ns)
+                spiller.spill(wanted_bytes, self._reading)
+                self._say(address, "")
+            except (SegmentError, SegmentBusyError, SegmentFormatError) as error:
+                self._say(address, str(error))
         return spiller.spilled if spiller is not None else START
 
-    def _say(self, flaw: str) -> None:
-        if flaw and not self.flaw:
-            log.error("spilling stands still, producers will have to wait: %s", flaw)
-        elif self.flaw and not flaw:
-            log.info("spilling goes on")
-        self.flaw = flaw
+    def _say(self, address: Address, flaw: str) -> None:
+        if flaw and address not in self._flaws:
+            log.error("spilling %s stands still, producers will have to wait: %s", address, flaw)
+        if flaw:
+            self._flaws[address] = flaw, time.monotonic()
+        elif self._flaws.pop(address, None) is not None:
+            log.info("spilling %s goes on", address)
 
-    def _spiller(self, address: Address, created_ns: int) -> StreamSpiller:
-        known = self._spillers.get(address)
-        if known is not None and known[0] == created_ns:
-            return known[1]
+    def _make_spiller(self, address: Address, created_ns: int) -> StreamSpiller:
         self.forget(address)
         spiller = StreamSpiller(self._server, address, self._folder(address, created_ns), self.counts, self._endpoint)
         self._spillers[address] = created_ns, spiller
@@ -262,8 +274,14 @@ class Spilling:
                 return folder
         return plain
 
+    def keep_only(self, there: Collection[Address]) -> None:
+        """Let the files of all other streams go: they were deleted."""
+        for address in self._spillers.keys() - set(there):
+            self.forget(address)
+
     def forget(self, address: Address) -> None:
         """Let a stream's files go, e.g. because it was deleted."""
+        self._flaws.pop(address, None)
         known = self._spillers.pop(address, None)
         if known is not None:
             known[1].close()

@@ -190,7 +190,7 @@ def test_a_producer_that_could_not_publish_for_long_stores_again(broker: str, wa
         sender._store([message])
         sender._stored_at -= waited_s
         Server(broker).call("UNLINK", KEYS.payload(1, checksum))  # the broker took it for left meanwhile
-        sender._publish_stored([message], 1)
+        sender._publish_stored([message], False, 1)
     assert payload_keys(broker) == ([KEYS.payload(1, checksum)] if is_there else [])
 
 

@@ -18,7 +18,7 @@ from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.segments import SegmentStream
-from beamstream.streams import delete_stream
+from beamstream.streams import delete_stream, stream_state
 from beamstream_broker.embedded import EmbeddedServer
 from beamstream_broker.retention import MemoryUse, Retention
 from beamstream_broker.service import BrokerService, read_info
@@ -152,6 +152,28 @@ def test_a_late_message_that_is_sent_again_stays_though_later_ids_have_left_memo
     relieve(Server(broker), tmp_path)
     with Consumer(ADDRESS, broker=broker) as consumer:
         assert consumer.read(1).payload == payload(1)
+
+
+def test_a_stream_that_cannot_be_spilled_keeps_no_other_from_it_and_is_told_once(
+    broker: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, bad = Server(broker), Address("bt", "det", "bad")
+    for address in (bad, ADDRESS):
+        with Producer(address, broker=broker) as producer:
+            producer.send(1, payload(1))
+            producer.finish()
+    folder = tmp_path / "bt" / "det" / "bad"
+    folder.parent.mkdir(parents=True)
+    folder.write_bytes(b"no folder")
+    spilling = Spilling(server, tmp_path)
+    states = {address: stream_state(server, address) for address in (bad, ADDRESS)}
+    for _ in range(5):
+        places = {address: spilling.spill(address, state.created_ns, 1 << 20) for address, state in states.items()}
+    spilling.close()
+    assert places[ADDRESS] > places[bad]
+    said = [record.getMessage() for record in caplog.records if record.name.endswith("spilling")]
+    assert len(said) == 1, said
+    assert "spilling bt/det/bad stands still" in said[0]
 
 
 @pytest.fixture

@@ -173,26 +173,26 @@ class Sender:
         self._succeed_all(safe)
         self.counts.n_again += len(again)
         for batch in _batches(again):
-            self._send(batch)
+            self._send(batch, again=True)
         if on_disk:
             self._fail_all(on_disk.give_up(at_once=self.abandoned.is_set()))
 
-    def _send(self, batch: list[Outgoing]) -> None:
+    def _send(self, batch: list[Outgoing], *, again: bool = False) -> None:
         try:
-            answer = self._store_and_publish(batch)
+            answer = self._store_and_publish(batch, again=again)
         except BeamstreamError as error:
             log.error("%d message(s) of %s were not sent: %s", len(batch), self._address, error)
             self._fail_all([(message, error) for message in batch])
         else:
             self._gap_open = answer[1] > 0
-            self._tell(batch, [Status(number) for number in answer[4:]], n_received=answer[3])
+            self._tell(batch, [Status(number) for number in answer[4:]], n_received=answer[3], again=again)
 
-    def _store_and_publish(self, batch: list[Outgoing]) -> list[int]:
+    def _store_and_publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
         while True:
             self._with_retries(lambda _: self._store(batch))
             try:
                 with self._opening.missing_stream():
-                    return self._with_retries(partial(self._publish_stored, batch))
+                    return self._with_retries(partial(self._publish_stored, batch, again))
             except StreamNotFoundError:
                 # A server that was started anew has lost the payloads, too.
                 if not self._opening.reopen():
@@ -227,11 +227,11 @@ class Sender:
         """Whether a payload has a key of its own; those of parts have, whatever their size."""
         return message.part > 0 or message.payload_bytes > self._inline_bytes
 
-    def _publish_stored(self, batch: list[Outgoing], n_attempts: int) -> list[int]:
+    def _publish_stored(self, batch: list[Outgoing], again: bool, n_attempts: int) -> list[int]:
         """Publish what was stored; what lies there for long is stored again: the broker may take it for left."""
         if time.monotonic() - self._stored_at > STORED_FOR_S:
             self._store(batch)
-        return self._publish(batch, again=n_attempts > 0)
+        return self._publish(batch, again=again or n_attempts > 0)
 
     def _publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
         arguments: list[Argument] = [int(again)]
@@ -251,7 +251,8 @@ class Sender:
             log.warning("cannot settle the gap of %s: %s", self._address, error)
             self._gap_open = False
 
-    def _tell(self, batch: list[Outgoing], statuses: list[Status], *, n_received: int) -> None:
+    def _tell(self, batch: list[Outgoing], statuses: list[Status], *, n_received: int, again: bool) -> None:
+        """Sort a batch by what was answered; what was there `again`, after a crash, is what this producer had sent."""
         useless = []
         sent: Told = []
         failed: list[tuple[Outgoing, BeamstreamError]] = []
@@ -259,7 +260,8 @@ class Sender:
             if status in WITHOUT_USE and self._has_key(message):
                 useless.append(message.payload_id)
             if status in SENT:
-                sent.append((message, SENT[status]))
+                outcome = SENT[status]
+                sent.append((message, "sent" if again and outcome == "duplicate" else outcome))
             elif status is Status.CONFLICT:
                 failed.append((message, IdConflictError(str(self._address), message.message_id, message.part)))
             else:

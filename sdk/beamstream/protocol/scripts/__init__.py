@@ -10,11 +10,15 @@ from functools import cache
 from importlib import resources
 
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
-_SHARED = {"sequence": frozenset({"publish", "finish"}), "datasets": frozenset({"publish", "finish"})}
-_SHARED["group"] = frozenset(
-    {"join", "claim", "hand_out", "give_back", "touch", "leave", "reinject", "seek", "drop_group"}
-)
-_WHEN_FULL = _SHARED["group"] | {
+_PUBLISHING = frozenset({"publish", "finish"})
+_OF_GROUPS = frozenset({"join", "claim", "hand_out", "give_back", "touch", "leave", "reinject", "seek", "drop_group"})
+_SHARED = {  # what is prepended, in this order
+    "entries": _PUBLISHING | _OF_GROUPS | {"expire", "forget", "newest", "orphans", "release", "snapshot"},
+    "sequence": _PUBLISHING,
+    "datasets": _PUBLISHING,
+    "group": _OF_GROUPS,
+}
+_WHEN_FULL = _OF_GROUPS | {
     "finish",
     "release",
     "newest",

@@ -19,27 +19,6 @@ local index, state, late = KEYS[1], KEYS[2], KEYS[3]
 local limit_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local PAGE = 1000
 
-local function text(number)
-  return string.format('%.0f', number)
-end
-
-local function as_map(flat)
-  local map = {}
-  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
-end
-
-local function parts(entry_id)
-  local position, number = string.match(entry_id, '^(%d+)-?(%d*)$')
-  return tonumber(position), tonumber(number) or 0
-end
-
-local function behind(a, b)
-  local a_position, a_number = parts(a)
-  local b_position, b_number = parts(b)
-  return a_position > b_position or (a_position == b_position and a_number > b_number)
-end
-
 local groups = {}
 for i = 3, #ARGV do
   groups[ARGV[i]] = {about = KEYS[3 * i - 5], delayed = KEYS[3 * i - 4], dead = KEYS[3 * i - 3]}

@@ -14,12 +14,6 @@ if created ~= ARGV[1] or sealed ~= '1' then return 0 end
 local last_ms = math.max(tonumber(finished_ms or 0), tonumber(read_ms or 0), tonumber(restored_ns or 0) / 1000000)
 if now_ms - last_ms < silence_ms then return 0 end
 
-local function as_map(flat)
-  local map = {}
-  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
-end
-
 local known, n_known = {}, #ARGV - 2
 for i = 3, #ARGV do known[ARGV[i]] = true end
 local groups = redis.call('EXISTS', index) == 1 and redis.call('XINFO', 'GROUPS', index) or {}

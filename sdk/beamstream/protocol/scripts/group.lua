@@ -20,28 +20,6 @@ local PAGE = 1000 -- pending entries looked at with one call
 -- fill the memory with tracebacks.
 local MANY_LETTERS, SHORT_WHY_BYTES = 1000, 200
 
-local function text(number)
-  return string.format('%.0f', number)
-end
-
-local function as_map(flat)
-  local map = {}
-  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
-end
-
-local function parts(entry_id)
-  local position, number = string.match(entry_id, '^(%d+)-?(%d*)$')
-  return tonumber(position), tonumber(number) or 0
-end
-
--- Whether entry a stands behind entry b.
-local function behind(a, b)
-  local a_position, a_number = parts(a)
-  local b_position, b_number = parts(b)
-  return a_position > b_position or (a_position == b_position and a_number > b_number)
-end
-
 local function max_attempts()
   return tonumber(redis.call('HGET', about, 'max_attempts') or '') or math.huge
 end

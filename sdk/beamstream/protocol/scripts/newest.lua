@@ -6,17 +6,6 @@
 --
 -- Returns the entry, or nothing where there is no newer one.
 
-local function parts(entry_id)
-  local ms, seq = string.match(entry_id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-
-local function newer(a, b)
-  local a_ms, a_seq = parts(a)
-  local b_ms, b_seq = parts(b)
-  return a_ms > b_ms or (a_ms == b_ms and a_seq > b_seq)
-end
-
 local LOOK_BACK = 64 -- gap and end entries that may stand above the newest message
 
 local group, seen = ARGV[1], ARGV[2]
@@ -27,7 +16,7 @@ for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', LOOK_
     if entry[2][i] == 'k' then is_message = false end
   end
   if is_message then
-    if not newer(entry[1], seen) then return {} end
+    if not behind(entry[1], seen) then return {} end
     if group ~= '' then redis.call('HSET', KEYS[2], group, entry[1]) end
     return entry
   end

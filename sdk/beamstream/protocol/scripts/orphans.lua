@@ -6,21 +6,10 @@
 --
 -- Returns how many were deleted, and their bytes.
 
-local index, state, held, late, parts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local index, state, held, late, collected = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local grace_s = tonumber(ARGV[1])
 local there = redis.call('EXISTS', state) == 1
 local released = redis.call('HGET', state, 'released_entry') or '0-0'
-
-local function split(entry_id)
-  local position, number = string.match(entry_id, '^(%d+)-?(%d*)$')
-  return tonumber(position), tonumber(number) or 0
-end
-
-local function has_left(entry_id)
-  local position, number = split(entry_id)
-  local last_position, last_number = split(released)
-  return position < last_position or (position == last_position and number <= last_number)
-end
 
 local function header_at(entry_id)
   local entry = redis.call('XRANGE', index, entry_id, entry_id)[1]
@@ -36,13 +25,13 @@ end
 -- Whether an entry or a message that waits leads to this payload, or will.
 local function is_wanted(id, part, checksum)
   if part ~= '0' then
-    if redis.call('HEXISTS', parts, id .. ':' .. part) == 1 then return true end
+    if redis.call('HEXISTS', collected, id .. ':' .. part) == 1 then return true end
   end
   if #redis.call('ZRANGEBYSCORE', held, id, id) > 0 then return true end
   for entry_id in string.gmatch(id .. '-0 ' .. (redis.call('HGET', late, id) or ''), '%S+') do
     local header = header_at(entry_id)
     -- The checksum of a dataset is none of its parts': there any entry will do.
-    if header and not has_left(entry_id) and (part ~= '0' or hex(string.sub(header, 2, 9)) == checksum) then
+    if header and behind(entry_id, released) and (part ~= '0' or hex(string.sub(header, 2, 9)) == checksum) then
       return true
     end
   end

@@ -21,11 +21,7 @@ end
 -- Whether payloads up to an entry have left memory. A late message stands behind others, so its id does not say.
 local function has_left(entry_id)
   local released = redis.call('HGET', state, 'released_entry')
-  if not released then return false end
-  local position, number = string.match(entry_id, '^(%d+)-(%d+)$')
-  local last_position, last_number = string.match(released, '^(%d+)-(%d+)$')
-  position, last_position = tonumber(position), tonumber(last_position)
-  return position < last_position or (position == last_position and tonumber(number) <= tonumber(last_number))
+  return released and not behind(entry_id, released)
 end
 
 -- What is there already, in an entry or held.

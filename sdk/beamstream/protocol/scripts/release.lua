@@ -8,23 +8,21 @@
 
 local cursor = redis.call('HGET', KEYS[2], 'released_entry') or '0-0'
 local freed_bytes, n_dropped, reply = 0, 0, {}
-local text = function(number) return string.format('%.0f', number) end
 
 local entries = redis.call('XRANGE', KEYS[1], '(' .. cursor, ARGV[1], 'COUNT', tonumber(ARGV[2]))
 if #entries == 0 then return reply end
 for _, entry in ipairs(entries) do
-  local ms = tonumber(string.match(entry[1], '^(%d+)'))
-  local fields = {}
-  for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
+  local position = parts(entry[1])
+  local fields = as_map(entry[2])
   if fields.h and not fields.p then
     freed_bytes = freed_bytes + struct.unpack('>I8', string.sub(fields.h, 10, 17))
     n_dropped = n_dropped + 1
-    reply[#reply + 1] = fields.i or text(ms)
+    reply[#reply + 1] = fields.i or text(position)
     reply[#reply + 1] = fields.h
   end
 end
 local last = entries[#entries][1]
-redis.call('HSET', KEYS[2], 'released_entry', last, 'released', text(tonumber(string.match(last, '^(%d+)')) + 1))
+redis.call('HSET', KEYS[2], 'released_entry', last, 'released', text(parts(last) + 1))
 if freed_bytes > 0 then redis.call('HINCRBY', KEYS[2], 'memory_bytes', -freed_bytes) end
 if ARGV[3] == '1' and n_dropped > 0 then redis.call('HINCRBY', KEYS[2], 'n_dropped', n_dropped) end
 return reply

@@ -12,9 +12,8 @@ local PAGE = 1000
 local groups = {}
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-    local map = {}
-    for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-    groups[map.name] = map['last-delivered-id']
+    local group = as_map(flat)
+    groups[group.name] = group['last-delivered-id']
   end
 end
 
