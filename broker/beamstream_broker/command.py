@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, MetricsPort
+from beamstream.cli.options import MetricsPort
 from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import ServerUnavailableError, UsageError
 from beamstream.protocol.client import Server
@@ -77,7 +77,15 @@ def run(
             help="After what time without readers a finished stream that is all in DIR leaves memory.",
         ),
     ] = "24h",
-    broker: Broker = None,
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            envvar="STREAM_BROKER",
+            metavar="URL",
+            help="A server that is there already, to be looked after; no other is started.",
+            show_default=False,
+        ),
+    ] = None,
     metrics_port: MetricsPort = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when it is ready.")] = False,
 ) -> int:
