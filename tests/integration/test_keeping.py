@@ -9,15 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from beamstream import Address, Consumer, Producer
 from beamstream.errors import NotKeptError, NotOnDiskError, StreamNotFoundError, UsageError
 from beamstream.groups import list_dead_letters, list_groups
+from beamstream.producer.on_disk import OnDisk, read_safe
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
@@ -210,6 +212,37 @@ def test_a_killed_server_or_broker_loses_nothing_that_was_sent(broker: Broker, w
     assert frames(broker, group="g") == list(range(1, n + 1))
     receipt = make_receipt(Server(broker.url), ADDRESS)
     assert (receipt.received, receipt.n_missing, receipt.late, receipt.state) == (n, 0, 0, "complete")
+
+
+def test_a_server_lost_between_payload_and_entry_leaves_no_entry_without_payload(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=None) as producer:
+        producer.send(1, payload(1)).result(PATIENCE_S)
+        store = producer._sender._tier.store
+        crashes = iter((True, True))
+
+        def store_and_lose(payloads: Sequence[Any]) -> list[Exception | None]:
+            answers = store(payloads)
+            if next(crashes, False):
+                broker.kill()
+                broker.start()
+            return answers
+
+        monkeypatch.setattr(producer._sender._tier, "store", store_and_lose)
+        look = OnDisk.look
+
+        def look_late(waiting: OnDisk) -> tuple[list[Any], list[Any]]:
+            """Notice the crash only when the broker has written everything, as on a busy machine."""
+            return look(waiting) if read_safe(Server(broker.url), ADDRESS).n_messages >= 40 else ([], [])
+
+        monkeypatch.setattr(OnDisk, "look", look_late)
+        futures = [producer.send(i, payload(i)) for i in range(2, 41)]
+        assert [future.result(PATIENCE_S) for future in futures] == ["sent"] * 39
+        producer.finish()
+    assert frames(broker, group="g") == list(range(1, 41))
+    with SegmentStream(broker.spill / "bt" / "det" / "run") as stream:
+        assert not any(stored.is_gone for stored in stream.entries())
 
 
 def _answers(server: Server) -> bool:

@@ -33,6 +33,10 @@ from beamstream.put_back import put_back
 log = logging.getLogger(__name__)
 
 
+class NewLifeError(Exception):
+    """The stream was made anew, or put back from disk, since payloads were stored: they have to be stored again."""
+
+
 class Opening:
     """Makes one stream, or finds it made.
 
@@ -61,6 +65,8 @@ class Opening:
     ----------
     keep : str
         What is kept of it, once it is open.
+    life : str
+        What tells this life of the stream from another one, as the scripts say it.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Opening:
         self._retain_s = retain_s
         self.keep: Keep = keep or DEFAULT_KEEP
         self._n_parts, self._min_parts = n_parts, min_parts
+        self.life = ""
         self._metadata: bytes | None = None
         self._run_id = ""
         self._expects_broker = False
@@ -114,7 +121,7 @@ class Opening:
         if self._wanted_keep == "all" and (why := why_nobody_keeps(self._server)):
             raise NotKeptError(str(self._address), f"all of it is to be kept, but {why}")
         with self._same_parts():
-            made, keep = self._server.script(
+            made, keep, life = self._server.script(
                 "open",
                 [self._keys.state],
                 [
@@ -130,6 +137,7 @@ class Opening:
         if self._session and not made:
             raise StreamExistsError(str(self._address))
         self.keep = check_keep(keep.decode())
+        self.life = life.decode()
         if self._wanted_keep not in (None, self.keep):
             raise NotKeptError(
                 str(self._address),
@@ -173,7 +181,14 @@ class Opening:
         except ServerRefusedError as error:
             if "NOSTREAM" in error.reason:
                 raise StreamNotFoundError(str(self._address)) from error
+            if "NEWLIFE" in error.reason:
+                raise NewLifeError from error
             raise
+
+    def read_life(self) -> None:
+        """Take the stream as it is now: what was stored in its life before is gone."""
+        created, restored = self._server.call("HMGET", self._keys.state, "created_ns", "restored_ns")
+        self.life = f"{(created or b'').decode()}/{(restored or b'').decode()}"
 
     def reopen(self) -> bool:
         """Have a stream again that the server lost by being started anew; False where that is not wanted or so.
@@ -187,6 +202,7 @@ class Opening:
                 return False
             if put_back(self._server, self._address, expect_broker=self._expects_broker):
                 self._run_id = run_id
+                self.read_life()
                 return True
             if not (self._remake or self.keep == "all"):
                 return False

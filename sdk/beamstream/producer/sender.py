@@ -31,7 +31,7 @@ from beamstream.protocol.packing import Argument
 from beamstream.retry import RetryCounts, with_retries
 
 from .on_disk import OnDisk, Told
-from .opening import Opening
+from .opening import NewLifeError, Opening
 from .queue import Outgoing, SendQueue
 
 log = logging.getLogger(__name__)
@@ -197,6 +197,13 @@ class Sender:
                 # A server that was started anew has lost the payloads, too.
                 if not self._opening.reopen():
                     raise
+            except NewLifeError:
+                log.warning("%s was put back from disk; %d message(s) are stored again", self._address, len(batch))
+                self._with_retries(lambda _: self._read_life())
+
+    def _read_life(self) -> list[int]:
+        self._opening.read_life()
+        return []
 
     def _with_retries(self, attempt: Callable[[int], list[int]]) -> list[int]:
         return with_retries(
@@ -234,7 +241,7 @@ class Sender:
         return self._publish(batch, again=again or n_attempts > 0)
 
     def _publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
-        arguments: list[Argument] = [int(again)]
+        arguments: list[Argument] = [f"{int(again)} {self._opening.life}"]
         for message in batch:
             inline = b"" if self._has_key(message) else message.payload
             name = f"{message.message_id}:{message.part}" if message.part else message.message_id

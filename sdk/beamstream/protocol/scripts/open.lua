@@ -5,8 +5,8 @@
 --       'overflow'), and where its messages are datasets, how many parts they have, and how many are enough when the
 --       patience is over
 --
--- Returns 1 where it was made, now or before by the same session, 0 where it was there; and what it keeps. It is refused
--- where another number of parts was said before: PARTS, then the two numbers that count.
+-- Returns 1 where it was made, now or before by the same session, 0 where it was there; what it keeps; and its life, see
+-- publish.lua. It is refused where another number of parts was said before: PARTS, then the two numbers that count.
 
 local n_parts, min_parts = ARGV[6] or '1', ARGV[7] or ARGV[6] or '1'
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -28,4 +28,5 @@ end
 if ARGV[3] ~= '' then
   redis.call('HSETNX', KEYS[1], 'expected', ARGV[3])
 end
-return {made, redis.call('HGET', KEYS[1], 'keep') or 'overflow'}
+local created, restored = unpack(redis.call('HMGET', KEYS[1], 'created_ns', 'restored_ns'))
+return {made, redis.call('HGET', KEYS[1], 'keep') or 'overflow', created .. '/' .. (restored or '')}

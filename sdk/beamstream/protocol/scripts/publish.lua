@@ -1,7 +1,9 @@
 -- Take a batch of messages into the sequence; without messages, only settle what waits. Atomic.
 --
 -- KEYS  as in sequence.lua
--- ARGV[1]  1 when the batch is sent again after a lost connection: its duplicates are counted as retried
+-- ARGV[1]  1 when the batch is sent again after a lost connection: its duplicates are counted as retried; else 0. Behind
+--          it, with a blank between, the life of the stream in which the payloads were stored: created_ns/restored_ns.
+--          In another life they are gone, and nothing is taken (NEWLIFE)
 -- ARGV[2…] three per message: id, header, inline payload (its length is the header's, or there is none);
 --          of a dataset three per part: id:part, header of the part, nothing
 --
@@ -12,10 +14,17 @@
 -- of a part: 0 it completed its dataset, which was appended, 1 held until the other parts are there or a gap closes
 
 local APPENDED, HELD, DUPLICATE, CONFLICT, LATE, REFUSED, RELEASED = 0, 1, 2, 3, 4, 5, 6
-local retried = ARGV[1] == '1'
+local retried = string.sub(ARGV[1], 1, 1) == '1'
 
 if redis.call('EXISTS', state) == 0 then
   return redis.error_reply('NOSTREAM the stream was deleted')
+end
+
+do
+  local created, restored = unpack(redis.call('HMGET', state, 'created_ns', 'restored_ns'))
+  if #ARGV[1] > 2 and string.sub(ARGV[1], 3) ~= (created or '') .. '/' .. (restored or '') then
+    return redis.error_reply('NEWLIFE the stream was made anew or put back')
+  end
 end
 
 -- Whether payloads up to an entry have left memory. A late message stands behind others, so its id does not say.
