@@ -33,6 +33,7 @@ from beamstream.segments.records import StoredEntry
 
 from .position import Place, format_place, parse_place
 from .snapshots import GroupSnapshot, Snapshot, SnapshotError, read_snapshot
+from .torn import set_torn_aside
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,12 @@ def restore_stream(server: Server, folder: Path) -> tuple[Address, int] | None:
     """
     with SegmentStream(folder) as stream:
         snapshot = _snapshot_of(folder, stream)
+    if not server.call("EXISTS", StreamKeys(stream.address).state):
+        try:
+            set_torn_aside(folder, parse_place(snapshot.state.get(b"spilled_entry", b"0-0")))
+        except OSError as error:
+            log.error("what a crash has torn in %s cannot be set aside: %s", folder, error)
+    with SegmentStream(folder) as stream:
         return _Restoring(server, stream, snapshot).run()
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from beamstream.receipt import make_receipt
 from beamstream.segments import SegmentStream
 from beamstream.streams import delete_stream, list_streams, stream_state
 from beamstream_broker.embedded import EmbeddedServer
-from beamstream_broker.snapshots import read_snapshot
+from beamstream_broker.snapshots import read_snapshot, write_snapshot
 
 PATIENCE_S = 60.0
 ADDRESS = Address("bt", "det", "run")
@@ -444,6 +445,38 @@ def test_a_deleted_stream_does_not_come_back_by_itself(broker: Broker) -> None:
     assert broker.stop() == 0
     broker.start()
     assert [one.name for one in list_streams(Server(broker.url), ADDRESS.source_address)] == ["other"]
+
+
+@pytest.mark.parametrize("synced", [10, 20])
+def test_what_a_loss_of_power_has_damaged_is_set_aside_and_sent_again(broker: Broker, synced: int) -> None:
+    fill(broker, 20, keep="all", finish=False)
+    folder = broker.spill / "bt" / "det" / "run"
+    wait_until(lambda: (folder / "broker.snapshot").exists(), "the snapshot")
+    broker.kill()
+    snapshot = read_snapshot(folder)
+    assert snapshot is not None
+    write_snapshot(folder, replace(snapshot, state=snapshot.state | {b"spilled_entry": b"%d-0" % synced}))
+    with SegmentStream(folder) as stream:
+        found = stream.find(15)
+        assert found is not None
+    with (folder / "000001.seg").open("r+b") as file:
+        file.seek(found.location.offset)
+        file.write(b"what lay there before")
+    broker.start()
+    state = stream_state(Server(broker.url), ADDRESS)
+    if synced == 20:  # a disk that forgets: nothing that was reported as sent is cut off
+        assert state.n_received == 20
+        assert not list(folder.glob("*.torn"))
+        return
+    assert (state.n_received, state.next_id) == (14, 15)
+    assert len(list(folder.glob("*.torn"))) == 1
+    with Producer(ADDRESS, broker=broker.url, keep="all") as producer:
+        futures = [producer.send(i, payload(i)) for i in range(1, 21)]
+        assert [future.result(PATIENCE_S) for future in futures] == ["duplicate"] * 14 + ["sent"] * 6
+        producer.finish()
+    assert frames(broker, group="g") == list(range(1, 21))
+    with Consumer(folder) as consumer:
+        assert [(f.message_id, bytes(f.payload)) for f in consumer] == [(i, payload(i)) for i in range(1, 21)]
 
 
 def test_late_messages_gaps_and_metadata_come_back_as_they_were(broker: Broker) -> None:
