@@ -33,8 +33,8 @@ import xxhash
 from beamstream import Address, Consumer, Producer
 from beamstream.protocol.client import Server
 from beamstream.receipt import chain
+from beamstream.sizes import parse_bytes
 from beamstream.streams import stream_state
-from beamstream_broker.sizes import parse_bytes
 from broker_process import Child, MemoryWatch, Progress, ProofError, RunningBroker, need_disk, running_broker
 
 ADDRESS = Address("proof", "memory", "run")

@@ -13,13 +13,13 @@ from beamstream.cli.options import MetricsPort
 from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import ServerUnavailableError, UsageError
 from beamstream.protocol.client import Server
+from beamstream.sizes import format_bytes, parse_bytes
 
 from .embedded import EmbeddedServer
 from .errors import NothingToAttachError
 from .fetching import FetchService, fetch_service
 from .fetching.endpoint import LOOPBACK, parse_fetch
 from .service import BrokerService, find_flaws
-from .sizes import format_bytes, parse_bytes
 from .upkeep import Ages
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The server in the middle.", callback=lambda: None)

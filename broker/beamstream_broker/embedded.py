@@ -34,8 +34,8 @@ from .errors import (
     SocketPathError,
 )
 from .guarded import GuardedChild
+from .memory import choose_memory, measure_memory
 from .settings import MALLOC_ENVIRONMENT, ServerSettings, is_loopback, render_configuration
-from .sizes import choose_memory, measure_memory
 from .socket_lock import is_locked, lock_socket
 
 START_TIMEOUT_S = 10.0

@@ -12,15 +12,6 @@ from pathlib import Path
 from beamstream.errors import BeamstreamError, ServerError, UsageError
 
 
-class SizeError(UsageError):
-    """A text that is no amount of memory."""
-
-    def __init__(self, text: str, reason: str) -> None:
-        self.text = text
-        self.reason = reason
-        super().__init__(f"{text!r} is no amount of memory: {reason}; write e.g. 512MiB or 4GiB")
-
-
 class MemoryLimitError(UsageError):
     """More memory was asked for than there is, or so little that no server starts with it."""
 

@@ -23,7 +23,7 @@ from beamstream.payloads import MemoryTier
 from beamstream.protocol import StreamKeys, decode_header
 from beamstream.protocol.client import Server
 from beamstream.segments import SegmentError, SegmentReader, list_segments
-from beamstream.streams import list_sources, list_streams
+from beamstream.streams import all_streams
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +87,13 @@ class Expiring:
     def look(self) -> None:
         """Look at all streams once; see `tick`."""
         now_ms = int(self._server.call("TIME")[0]) * 1000
-        for source in list_sources(self._server):
-            for address in list_streams(self._server, source):
-                try:
-                    self._look_at(address, now_ms)
-                except (CorruptDataError, ServerRefusedError, ValueError) as error:
-                    if address not in self._damaged:
-                        self._damaged.add(address)
-                        log.error("%s is passed over when old messages go: %s", address, error)
+        for address in all_streams(self._server):
+            try:
+                self._look_at(address, now_ms)
+            except (CorruptDataError, ServerRefusedError, ValueError) as error:
+                if address not in self._damaged:
+                    self._damaged.add(address)
+                    log.error("%s is passed over when old messages go: %s", address, error)
 
     def _look_at(self, address: Address, now_ms: int) -> None:
         keys = StreamKeys(address)

@@ -21,7 +21,7 @@ from beamstream.protocol.client import Server
 from beamstream.protocol.keys import SOURCES, streams_of
 from beamstream.segments import list_segments
 from beamstream.state import StreamState, read_state
-from beamstream.streams import index_entries, list_sources, list_streams
+from beamstream.streams import all_streams, index_entries
 
 from .snapshots import Snapshots
 from .spilling import Spilling
@@ -74,14 +74,13 @@ class Forgetting:
         if self._after_s is None or time.monotonic() - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = time.monotonic()
-        for source in list_sources(self._server):
-            for address in list_streams(self._server, source):
-                try:
-                    state = read_state(self._server, StreamKeys(address))
-                    if state is not None and self._is_on_disk(address, state):
-                        self._forget(address, state, self._after_s)
-                except (CorruptDataError, ServerRefusedError) as error:
-                    log.debug("%s stays: %s", address, error)
+        for address in all_streams(self._server):
+            try:
+                state = read_state(self._server, StreamKeys(address))
+                if state is not None and self._is_on_disk(address, state):
+                    self._forget(address, state, self._after_s)
+            except (CorruptDataError, ServerRefusedError) as error:
+                log.debug("%s stays: %s", address, error)
 
     def _is_on_disk(self, address: Address, state: StreamState) -> bool:
         if not (state.finished and state.is_on_disk and state.n_dropped == 0):

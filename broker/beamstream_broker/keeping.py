@@ -11,7 +11,7 @@ from beamstream.errors import CorruptDataError, ServerRefusedError, StreamNotFou
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
-from beamstream.streams import list_sources, list_streams
+from beamstream.streams import all_streams
 
 from .spilling import Spilling
 
@@ -78,16 +78,14 @@ class Keeping:
 
     def _find(self, keeps: Sequence[str] = ("all",)) -> dict[Address, int]:
         found = {}
-        there = []
-        for source in list_sources(self._server):
-            for address in list_streams(self._server, source):
-                there.append(address)
-                try:
-                    state = read_state(self._server, StreamKeys(address))
-                except (CorruptDataError, ServerRefusedError) as error:
-                    log.debug("%s is left out: %s", address, error)
-                    continue
-                if state is not None and state.keep in keeps and not (state.finished and state.is_on_disk):
-                    found[address] = state.created_ns
+        there = all_streams(self._server)
+        for address in there:
+            try:
+                state = read_state(self._server, StreamKeys(address))
+            except (CorruptDataError, ServerRefusedError) as error:
+                log.debug("%s is left out: %s", address, error)
+                continue
+            if state is not None and state.keep in keeps and not (state.finished and state.is_on_disk):
+                found[address] = state.created_ns
         self._spilling.keep_only(there)
         return found

@@ -23,9 +23,11 @@ from beamstream.protocol.keys import SOURCES, WANTED, streams_of
 from beamstream.protocol.packing import Argument
 from beamstream.segments import (
     EntryTally,
+    SegmentBusyError,
     SegmentError,
     SegmentFormatError,
     SegmentStream,
+    SegmentWriteError,
     list_segments,
     restored_state,
 )
@@ -70,7 +72,9 @@ def restore_stream(server: Server, folder: Path) -> tuple[Address, int] | None:
     if not server.call("EXISTS", StreamKeys(stream.address).state):
         try:
             set_torn_aside(folder, parse_place(snapshot.state.get(b"spilled_entry", b"0-0")))
-        except OSError as error:
+        except SegmentBusyError as error:
+            log.info("%s; nothing of it is torn", error)
+        except (OSError, SegmentWriteError) as error:
             log.error("what a crash has torn in %s cannot be set aside: %s", folder, error)
     with SegmentStream(folder) as stream:
         return _Restoring(server, stream, snapshot).run()

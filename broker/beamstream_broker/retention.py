@@ -26,7 +26,7 @@ from beamstream.payloads import MemoryTier
 from beamstream.protocol import StreamKeys, decode_header
 from beamstream.protocol.client import Server
 from beamstream.state import StreamState, read_state
-from beamstream.streams import list_sources, list_streams
+from beamstream.streams import all_streams
 
 from .position import (
     START,
@@ -146,12 +146,11 @@ class Retention:
     def _streams_in_memory(self) -> list[tuple[Address, StreamState, Releasable]]:
         """Return the streams that have payloads in memory, oldest first."""
         found = []
-        for source in list_sources(self.server):
-            for address in list_streams(self.server, source):
-                with self._passing_over(address):
-                    state = read_state(self.server, StreamKeys(address))
-                    if state is not None and state.memory_bytes > 0:
-                        found.append((address, state, find_releasable(read_positions(self.server, address))))
+        for address in all_streams(self.server):
+            with self._passing_over(address):
+                state = read_state(self.server, StreamKeys(address))
+                if state is not None and state.memory_bytes > 0:
+                    found.append((address, state, find_releasable(read_positions(self.server, address))))
         return sorted(found, key=lambda one: one[1].created_ns)
 
     @contextlib.contextmanager

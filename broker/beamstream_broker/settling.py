@@ -10,7 +10,7 @@ import time
 from beamstream.errors import BufferFullError, ServerRefusedError
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
-from beamstream.streams import list_sources, list_streams
+from beamstream.streams import all_streams
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Settling:
         if time.monotonic() - self._looked_at < EVERY_S:
             return
         self._looked_at = time.monotonic()
-        there = [address for source in list_sources(self._server) for address in list_streams(self._server, source)]
+        there = all_streams(self._server)
         answers = self._server.pipeline(
             [("HMGET", StreamKeys(address).state, "n_held", "finish_since_ms", "sealed") for address in there]
         )

@@ -20,9 +20,9 @@ import msgpack
 from beamstream.address import Address
 from beamstream.errors import CorruptDataError, ServerRefusedError, StreamNotFoundError
 from beamstream.groups import group_names
-from beamstream.protocol import StreamKeys
+from beamstream.protocol import StreamKeys, fields_of
 from beamstream.protocol.client import Server
-from beamstream.streams import list_sources, list_streams
+from beamstream.streams import all_streams
 
 log = logging.getLogger(__name__)
 
@@ -111,19 +111,19 @@ def take_snapshot(server: Server, address: Address, run_id: str) -> Snapshot:
     names = group_names(server, address)
     group_keys = [key for name in names for key in keys.delivery(name)[1:]]
     newest, *groups = server.script("snapshot", [keys.index, keys.newest, *group_keys], names)
-    state = _as_dict(server.call("HGETALL", keys.state))
+    state = fields_of(server.call("HGETALL", keys.state))
     if not state:
         raise StreamNotFoundError(str(address))
     return Snapshot(
         run_id=run_id,
         state=state,
-        newest=_as_dict(newest),
+        newest=fields_of(newest),
         groups=[
             GroupSnapshot(
                 name=name,
                 last=last,
-                about=_as_dict(about),
-                dead=_as_dict(dead),
+                about=fields_of(about),
+                dead=fields_of(dead),
                 delayed=[(entry, int(float(due))) for entry, due in zip(delayed[::2], delayed[1::2], strict=True)],
                 pending=[(entry, member, int(idle), int(n)) for entry, member, idle, n in pending],
             )
@@ -218,10 +218,6 @@ def _fields(tree: Mapping[Any, Any]) -> Fields:
     return {bytes(key): bytes(value) for key, value in tree.items()}
 
 
-def _as_dict(flat: list[bytes]) -> Fields:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
 class Snapshots:
     """Writes the snapshots of the streams of one server that have segments below one folder.
 
@@ -258,7 +254,7 @@ class Snapshots:
             self._run_id = run_id
             self._written.clear()
             self._marks.clear()
-        there = [address for source in list_sources(self._server) for address in list_streams(self._server, source)]
+        there = all_streams(self._server)
         flaw = ""
         for address in there if now else self._changed(there):
             try:

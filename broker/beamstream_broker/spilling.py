@@ -21,7 +21,7 @@ from beamstream.address import Address
 from beamstream.dataset import payload_ids
 from beamstream.errors import StreamNotFoundError
 from beamstream.payloads import MemoryTier
-from beamstream.protocol import Entry, EntryKind, StreamKeys, read_entry
+from beamstream.protocol import Entry, EntryKind, StreamKeys, fields_of, read_entry
 from beamstream.protocol.client import Server
 from beamstream.segments import (
     Record,
@@ -108,7 +108,7 @@ class StreamSpiller:
     def _n_messages_up_to(self, place: Place) -> int:
         """Return how many messages there are up to a place of the index."""
         raw = self._server.call("XREVRANGE", self._keys.index, format_place(place), "-", "COUNT", 1)
-        return max((read_entry(entry_id, _as_dict(flat)).n_messages for entry_id, flat in raw), default=0)
+        return max((read_entry(entry_id, fields_of(flat)).n_messages for entry_id, flat in raw), default=0)
 
     def spill(self, wanted_bytes: int, reading: Executor) -> None:
         """Spill until so many payload bytes more are on disk, or nothing is left [bytes].
@@ -134,7 +134,7 @@ class StreamSpiller:
         raw = self._server.call("XRANGE", self._keys.index, "(" + format_place(behind), "+", "COUNT", PAGE_MESSAGES)
         if not raw:
             return None
-        page = _within_bytes([(entry_id, _as_dict(flat)) for entry_id, flat in raw])
+        page = _within_bytes([(entry_id, fields_of(flat)) for entry_id, flat in raw])
         records = self._records(page)
         return _Page(
             records=records,
@@ -186,7 +186,7 @@ class StreamSpiller:
         flat = self._server.call("HGETALL", self._keys.state)
         if not flat:
             raise StreamNotFoundError(str(self._keys.address))
-        return _as_dict(flat)
+        return fields_of(flat)
 
     def _announce(self) -> None:
         """Tell readers how far the disk goes, and where it is."""
@@ -290,10 +290,6 @@ class Spilling:
         """Let all files go."""
         for address in list(self._spillers):
             self.forget(address)
-
-
-def _as_dict(flat: list[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _joined(payloads: list[bytes | None]) -> bytes | None:

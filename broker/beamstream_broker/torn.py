@@ -7,12 +7,14 @@ synced is another thing, a disk that forgets: there nothing is cut.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 from pathlib import Path
 
 from beamstream.segments import SegmentReader, list_segments
+from beamstream.segments.appended import AppendedFile
 from beamstream.segments.file import SegmentFile
 from beamstream.segments.scan import Scanner, payload_flaw
 
@@ -30,12 +32,14 @@ def set_torn_aside(folder: Path, safe: Place) -> int:
     Parameters
     ----------
     folder : Path
-        The stream's segments; nobody may be writing them.
+        The stream's segments.
     safe : tuple of int
         The last entry that is known to be synced.
 
     Raises
     ------
+    SegmentBusyError
+        If somebody writes the segment: then what looks damaged may only be unfinished.
     SegmentError, SegmentFormatError
         If the segment cannot be read.
     OSError
@@ -49,18 +53,16 @@ def set_torn_aside(folder: Path, safe: Place) -> int:
         if reader.report.closed or reader.header is None:
             return 0
         begin, segment_id = reader.header.length, reader.header.segment_id
-    source = SegmentFile(path)
-    try:
+    with contextlib.closing(AppendedFile.open(path)) as file, contextlib.closing(SegmentFile(path)) as source:
         cut_at, size = _first_damage(source, begin, segment_id, safe), source.length
-    finally:
-        source.close()
-    if cut_at is None:
-        return 0
-    _set_aside(path, cut_at)
-    log.error(
-        "%s: %d bytes behind byte %d were not synced before a crash, and were set aside", path, size - cut_at, cut_at
-    )
-    return size - cut_at
+        if cut_at is None:
+            return 0
+        _copy_aside(path, cut_at)
+        file.cut(cut_at)
+        file.sync()
+    n_bytes = size - cut_at
+    log.error("%s: %d bytes behind byte %d were not synced before a crash, and were set aside", path, n_bytes, cut_at)
+    return n_bytes
 
 
 def _first_damage(source: SegmentFile, begin: int, segment_id: int, safe: Place) -> int | None:
@@ -77,12 +79,11 @@ def _first_damage(source: SegmentFile, begin: int, segment_id: int, safe: Place)
     return None  # a torn tail, with nothing whole behind it, is cut off by who goes on writing
 
 
-def _set_aside(path: Path, cut_at: int) -> None:
+def _copy_aside(path: Path, begin: int) -> None:
+    """Copy what stands behind a place of a segment to a file beside it, and make it safe there."""
     number = len(list(path.parent.glob(f"{path.name}.*{SUFFIX}"))) + 1
-    with path.open("r+b") as file, path.with_name(f"{path.name}.{number}{SUFFIX}").open("xb") as aside:
-        file.seek(cut_at)
+    with path.open("rb") as file, path.with_name(f"{path.name}.{number}{SUFFIX}").open("xb") as aside:
+        file.seek(begin)
         shutil.copyfileobj(file, aside)
         aside.flush()
         os.fsync(aside.fileno())
-        file.truncate(cut_at)
-        os.fsync(file.fileno())

@@ -26,6 +26,15 @@ class UsageError(BeamstreamError):
     """An argument, option or configuration that cannot be meant; the command line ends with status 2."""
 
 
+class SizeError(UsageError):
+    """A text that is no amount of memory."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text = text
+        self.reason = reason
+        super().__init__(f"{text!r} is no amount of memory: {reason}; write e.g. 512MiB or 4GiB")
+
+
 class AddressError(UsageError):
     """A text that is no stream address."""
 

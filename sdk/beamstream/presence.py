@@ -65,16 +65,18 @@ def read_presence(server: Server) -> Presence | None:
 
 def why_nobody_keeps(server: Server) -> str:
     """Return in words why there is no broker that writes to disk; empty where there is one."""
+    return _why_nobody(read_presence(server), server)
+
+
+def why_nothing_is_kept(server: Server) -> str:
+    """Return in words why nothing goes to disk now; empty where a broker is at it."""
     presence = read_presence(server)
+    return _why_nobody(presence, server) or (presence.flaw if presence is not None else "")
+
+
+def _why_nobody(presence: Presence | None, server: Server) -> str:
     if presence is None:
         return f"no broker looks after {server.shown_url}; start 'stream broker run --spill DIR'"
     if not presence.folder:
         return f"the broker on {presence.host} keeps nothing on disk; start it with --spill DIR"
     return ""
-
-
-def why_nothing_is_kept(server: Server) -> str:
-    """Return in words why nothing goes to disk now; empty where a broker is at it."""
-    why = why_nobody_keeps(server)
-    presence = None if why else read_presence(server)
-    return why if presence is None else presence.flaw

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import EntryError
-from .protocol import StreamKeys
+from .protocol import StreamKeys, fields_of
 from .protocol.client import Server
 
 
@@ -100,7 +100,7 @@ def read_state(server: Server, keys: StreamKeys) -> StreamState | None:
     flat = server.call("HGETALL", keys.state)
     if not flat:
         return None
-    return decode_state(dict(zip(flat[::2], flat[1::2], strict=True)), str(keys.address))
+    return decode_state(fields_of(flat), str(keys.address))
 
 
 def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:

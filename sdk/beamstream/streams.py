@@ -9,7 +9,7 @@ from .address import Address, SourceAddress
 from .dataset import payload_ids
 from .errors import AddressError, StreamNotFoundError
 from .groups import group_names
-from .protocol import Entry, StreamKeys, read_entry
+from .protocol import Entry, StreamKeys, fields_of, read_entry
 from .protocol.client import Server
 from .protocol.held import waiting_payload_ids
 from .protocol.keys import SOURCES, streams_of
@@ -40,9 +40,14 @@ def list_streams(server: Server, source: SourceAddress) -> list[Address]:
     return [source.stream(name.decode()) for name in names]
 
 
+def all_streams(server: Server) -> list[Address]:
+    """Return the streams of all data sources."""
+    return [address for source in list_sources(server) for address in list_streams(server, source)]
+
+
 def nearest_streams(server: Server, address: Address) -> list[str]:
     """Return addresses that look like a mistyped one."""
-    known = [str(stream) for source in list_sources(server) for stream in list_streams(server, source)]
+    known = [str(stream) for stream in all_streams(server)]
     return difflib.get_close_matches(str(address), known, n=3)
 
 
@@ -66,7 +71,7 @@ def index_entries(server: Server, address: Address, first: str = "-") -> Iterato
     """Yield the entries of a stream's index as they are now, oldest first, without their payloads."""
     while page := server.call("XRANGE", StreamKeys(address).index, first, "+", "COUNT", PAGE):
         for entry_id, flat in page:
-            yield read_entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+            yield read_entry(entry_id, fields_of(flat))
         first = "(" + page[-1][0].decode()
 
 

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, KeepText, MetricsPort, Retain, To, parse_source
+from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain, To, parse_source
 from beamstream.durations import NEVER, parse_duration
 from beamstream.keep import DEFAULT_KEEP, check_keep
 from beamstream.service import run_source
+from beamstream.sizes import parse_bytes
 
 from .api import ApiWatch, StreamApi
 from .endpoint import check_endpoint
@@ -48,6 +49,7 @@ def eiger(
     api: Api = None,
     keep: KeepText = DEFAULT_KEEP,
     retain: Retain = None,
+    buffer: Buffer = DEFAULT_BUFFER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Bring in the stream of a DECTRIS detector (EIGER, EIGER2, PILATUS4, SELUN); each series becomes a stream.
@@ -66,6 +68,7 @@ def eiger(
     template = StreamTemplate(stream_template)
     data_source = parse_source(to)
     retain_s = parse_duration(retain or NEVER)
+    queue_bytes = parse_bytes(buffer)
     watch = ApiWatch(StreamApi(api), check_endpoint(endpoint)) if api else None
     source = EigerSource(
         endpoint,
@@ -76,7 +79,15 @@ def eiger(
     try:
         if watch:
             watch.look_at_stream()
-        status = run_source(source, data_source, broker=broker, metrics_port=metrics_port, keep=kept, retain_s=retain_s)
+        status = run_source(
+            source,
+            data_source,
+            broker=broker,
+            metrics_port=metrics_port,
+            keep=kept,
+            retain_s=retain_s,
+            queue_bytes=queue_bytes,
+        )
     finally:
         source.close()
         if watch:

@@ -78,6 +78,15 @@ KeepText = Annotated[
     ),
 ]
 
+Buffer = Annotated[
+    str,
+    typer.Option(
+        "--buffer",
+        metavar="SIZE",
+        help="What is held of each stream while the broker is full or away; then whoever sends has to wait.",
+    ),
+]
+
 Group = Annotated[
     str | None,
     typer.Option(
@@ -99,6 +108,9 @@ Follow = Annotated[
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+DEFAULT_BUFFER = "256MiB"
 
 
 def parse_start(text: str) -> Start:

@@ -10,12 +10,12 @@ from typing import Protocol
 from beamstream.errors import UsageError
 from beamstream.groups.listing import LOOK_BACK
 from beamstream.groups.position import before_message
-from beamstream.protocol import Entry, EntryKind, StreamKeys, expired_entry, read_entry
+from beamstream.protocol import Entry, EntryKind, StreamKeys, expired_entry, fields_of, read_entry
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
 
 from .delivery import ConsumerCounts
-from .group import GroupMember, fields_of
+from .group import GroupMember
 
 CLAIM_EVERY_S = 1.0
 """How often a member looks for what dead members left [s]."""

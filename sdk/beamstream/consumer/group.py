@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from beamstream.errors import GroupNotFoundError, ServerRefusedError, StreamNotFoundError
 from beamstream.groups import MEMBER_TIMEOUT_S, PARKED, STALE_MEMBER_S, Redelivery
-from beamstream.protocol import Entry, StreamKeys, expired_entry, read_entry
+from beamstream.protocol import Entry, StreamKeys, expired_entry, fields_of, read_entry
 from beamstream.protocol.client import Server
 from beamstream.protocol.packing import Argument
 
@@ -284,8 +284,3 @@ class GroupMember:
             untried = self._held.keys() - self._handed_out - self._claimed.keys()
         self._script("leave", self.member, *untried)
         self._let_go(self.held())
-
-
-def fields_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Turn the flat list that a server answers into a mapping."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -15,11 +15,10 @@ from beamstream.errors import (
 )
 from beamstream.frame import Frame, Payload
 from beamstream.payloads import PayloadTier
-from beamstream.protocol import Entry, EntryKind, StreamKeys, decode_entry
+from beamstream.protocol import Entry, EntryKind, StreamKeys, decode_entry, fields_of
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
 
-from .group import fields_of
 from .parts import merge_entries, only_part
 
 NEWEST_POLL_S = 0.02

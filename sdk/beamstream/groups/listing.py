@@ -13,7 +13,7 @@ from typing import Any
 
 from beamstream.address import Address
 from beamstream.errors import GroupNotFoundError
-from beamstream.protocol import Entry, EntryKind, StreamKeys, read_entry
+from beamstream.protocol import Entry, EntryKind, StreamKeys, fields_of, read_entry
 from beamstream.protocol.client import Server
 from beamstream.state import StreamState, read_state
 
@@ -234,7 +234,7 @@ def _entry_at(server: Server, keys: StreamKeys, place: str) -> Entry | None:
     """Return the newest entry up to a place that can be read."""
     for n_wanted in (1, LOOK_BACK):
         for entry_id, flat in server.call("XREVRANGE", keys.index, place, "-", "COUNT", n_wanted):
-            entry = read_entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+            entry = read_entry(entry_id, fields_of(flat))
             if entry.kind is not EntryKind.UNREADABLE:
                 return entry
     return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from beamstream.errors import UsageError
-from beamstream.protocol import Entry, EntryKind, StreamKeys, read_entry
+from beamstream.protocol import Entry, EntryKind, StreamKeys, fields_of, read_entry
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
 
@@ -113,7 +113,7 @@ def message_from(server: Server, keys: StreamKeys, first: str, *, late: bool) ->
     while page := server.call("XRANGE", keys.index, first, "+", "COUNT", n_wanted):
         n_wanted = PAGE
         for entry_id, flat in page:
-            entry = read_entry(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+            entry = read_entry(entry_id, fields_of(flat))
             if entry.kind is EntryKind.MESSAGE and (late or not entry.late):
                 return entry
         first = "(" + page[-1][0].decode()

@@ -1,13 +1,19 @@
 """A stream that lies in files: what every format of them has to give, and how it is opened.
 
-A path stands in place of an address where it is a `pathlib.Path`, begins with ``/``, ``./``, ``../`` or ``~``, or is a
-folder with segments. `beamtime/source/stream` is an address as long as no such folder is there.
+A path stands in place of an address where it is a `pathlib.Path`, begins with ``/``, ``./``, ``../`` or ``~``, is a
+folder with segments, or has a dot in it and is there. `beamtime/source/stream` is an address as long as nothing such
+is there.
+
+Formats are plug-ins: an entry point in the group ``beamstream.recordings`` names a function that is given a path and
+opens what is there as a `Recording`, or returns None where that is not its format. Another package's formats are read
+in the same way.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +21,16 @@ from beamstream.address import Address
 from beamstream.errors import CorruptDataError, PayloadGoneError
 from beamstream.frame import Frame, Gap
 from beamstream.receipt import Contents
-from beamstream.segments import list_segments
 from beamstream.state import StreamState
 
 from .errors import NoRecordingError
 
 Item = Frame | Gap | CorruptDataError | PayloadGoneError
 """What stands at one place of a stream: a message, a gap, or why there is a message that cannot be given."""
+
+
+FORMATS = "beamstream.recordings"
+"""The group of entry points that open recordings: functions of (path, part or None), see `open_recording`."""
 
 
 class Recording(Protocol):
@@ -71,11 +80,13 @@ def open_recording(where: str | os.PathLike[str], part: int | None = None) -> Re
     UsageError
         If its messages have no such part.
     """
-    from .segment_recording import SegmentRecording
-
     path = Path(where).expanduser()
     if not path.exists():
         raise NoRecordingError(path, "there is nothing of this name")
-    if list_segments(path):
-        return SegmentRecording(path, part)
-    raise NoRecordingError(path, "it is no folder with segments (000001.seg, …)")
+    known = sorted(entry_points(group=FORMATS), key=lambda point: point.name)
+    for point in known:
+        recording: Recording | None = point.load()(path, part)
+        if recording is not None:
+            return recording
+    names = ", ".join(point.name for point in known)
+    raise NoRecordingError(path, f"it is in none of the formats that are known: {names}")

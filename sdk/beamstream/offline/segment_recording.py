@@ -12,10 +12,15 @@ from beamstream.errors import CorruptDataError, PayloadGoneError
 from beamstream.frame import Frame, Payload
 from beamstream.protocol import Entry, EntryKind, decode_metadata
 from beamstream.receipt import Contents
-from beamstream.segments import SegmentStream, StoredEntry
+from beamstream.segments import SegmentStream, StoredEntry, list_segments
 from beamstream.state import StreamState, decode_state
 
 from .recording import Item
+
+
+def open_segments(path: Path, part: int | None) -> SegmentRecording | None:
+    """Open a folder with segments; None where there are none. An entry point of `beamstream.recordings`."""
+    return SegmentRecording(path, part) if list_segments(path) else None
 
 
 class SegmentRecording:

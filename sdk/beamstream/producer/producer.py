@@ -24,6 +24,7 @@ from beamstream.errors import (
     ProducerClosedError,
     QueueFullError,
     SendError,
+    StreamNotFoundError,
     UsageError,
 )
 from beamstream.frame import Header, Payload
@@ -31,6 +32,7 @@ from beamstream.keep import Keep, check_keep
 from beamstream.payloads import INLINE_BYTES, MemoryTier
 from beamstream.protocol import StreamKeys, encode_header
 from beamstream.protocol.client import Server
+from beamstream.state import StreamState, read_state
 
 from .ending import Ending
 from .opening import Opening
@@ -196,6 +198,21 @@ class Producer:
     def queued_bytes(self) -> int:
         """Bytes that this producer still holds."""
         return self._queue.queued_bytes
+
+    def state(self) -> StreamState:
+        """Return where the stream stands on the broker, by whomever it was written.
+
+        Raises
+        ------
+        StreamNotFoundError
+            If it was deleted.
+        ServerUnavailableError, ServerRefusedError
+            If the broker cannot be used.
+        """
+        state = read_state(self._server, self._keys)
+        if state is None:
+            raise StreamNotFoundError(str(self.address))
+        return state
 
     def set_metadata(self, tree: Mapping[str, Any]) -> None:
         """Keep the stream's metadata, replacing what was there.

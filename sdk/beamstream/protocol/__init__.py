@@ -8,6 +8,7 @@ from .entry import (
     decode_header,
     encode_header,
     expired_entry,
+    fields_of,
     read_entry,
 )
 from .keys import StreamKeys
@@ -27,5 +28,6 @@ __all__ = [
     "encode_header",
     "encode_metadata",
     "expired_entry",
+    "fields_of",
     "read_entry",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,6 +210,11 @@ def _shape(fields: Mapping[str, Any]) -> tuple[int, ...] | None:
     if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
         raise EntryError("header", f"shape {shape!r:.80}")
     return tuple(shape)
+
+
+def fields_of(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Turn the flat list that a server answers into a mapping."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def decode_entry(entry_id: bytes | str, fields: Mapping[bytes, bytes]) -> Entry:

@@ -5,7 +5,7 @@ from .handler import Handler, StreamEnd, StreamStart
 from .produce import run_source
 from .progress import Progress
 from .shell import Shell, service_shell
-from .source import Event, Produced, Source, StreamClosed, StreamOpened
+from .source import Event, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 
 __all__ = [
     "Event",
@@ -16,6 +16,7 @@ __all__ = [
     "Source",
     "StreamClosed",
     "StreamEnd",
+    "StreamLeft",
     "StreamOpened",
     "StreamStart",
     "run_handler",

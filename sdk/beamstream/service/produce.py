@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 
 from beamstream.address import SourceAddress
 from beamstream.errors import (
@@ -19,12 +20,12 @@ from beamstream.errors import (
 from beamstream.keep import Keep
 from beamstream.metrics import Snapshot
 from beamstream.presence import why_nobody_keeps
-from beamstream.producer import Producer, ProducerCounts
+from beamstream.producer import QUEUE_BYTES, Producer, ProducerCounts
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
 
 from .shell import Shell, service_shell
-from .source import Event, Produced, Source, StreamClosed, StreamOpened
+from .source import Event, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class ProducerLoop:
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
         keep: Keep | None = None,
         retain_s: float | None = None,
+        queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         self._source = source
         self._to = to
@@ -60,6 +62,7 @@ class ProducerLoop:
         self._drain_timeout_s = drain_timeout_s
         self._keep = keep
         self._retain_s = retain_s
+        self._queue_bytes = queue_bytes
         self._overdue_at: float | None = None
         self._open: dict[str, Producer] = {}
         self._closing: list[tuple[threading.Thread, Producer]] = []
@@ -85,8 +88,8 @@ class ProducerLoop:
                 self._open_stream(event, shell)
             case Produced():
                 self._send(event, shell)
-            case StreamClosed():
-                self._close_stream(event)
+            case StreamClosed() | StreamLeft():
+                self._let_go(event)
 
     def _open_stream(self, event: StreamOpened, shell: Shell) -> None:
         # One session for all attempts: what a lost connection left half made is ours, and not somebody else's.
@@ -99,6 +102,10 @@ class ProducerLoop:
         self.n_streams += 1
         expected = "" if event.n_expected is None else f", {event.n_expected} message(s) expected"
         log.info("%s opened%s", producer.address, expected)
+        if event.on_open is not None:
+            event.on_open(
+                with_retries(lambda _: producer.state(), timeout_s=None, stop=shell.stop, counts=self._opening)
+            )
 
     def _make_producer(self, event: StreamOpened, session: str | None) -> Producer:
         name = event.stream
@@ -110,6 +117,7 @@ class ProducerLoop:
                     broker=self._broker,
                     metadata=event.metadata,
                     n_expected=event.n_expected,
+                    queue_bytes=self._queue_bytes,
                     block_timeout_s=ROOM_POLL_S,
                     retry_timeout_s=None,
                     session=session,
@@ -129,7 +137,7 @@ class ProducerLoop:
         producer = self._open[event.stream]
         while True:
             try:
-                producer.send(
+                future = producer.send(
                     event.message_id,
                     event.payload,
                     shape=event.shape,
@@ -148,27 +156,31 @@ class ProducerLoop:
                 self._drop(event, error)
                 return
             else:
+                if event.on_sent is not None:
+                    future.add_done_callback(_calling(event.on_sent))
                 return
 
     def _drop(self, event: Produced, error: BeamstreamError) -> None:
         self.n_dropped += 1
         log.error("message %d of %s is dropped: %s", event.message_id, event.stream, error)
 
-    def _close_stream(self, event: StreamClosed) -> None:
+    def _let_go(self, event: StreamClosed | StreamLeft) -> None:
         # Finishing waits for gaps; the source must not wait with it.
         producer = self._open.pop(event.stream)
         # A second SIGINT waits for nobody, so this thread must not keep the process.
-        thread = threading.Thread(
-            target=self._finish, args=(producer, event), name=f"finish {event.stream}", daemon=True
-        )
+        thread = threading.Thread(target=self._end, args=(producer, event), name=f"finish {event.stream}", daemon=True)
         thread.start()
         self._closing = [(thread, producer) for thread, producer in self._closing if thread.is_alive()]
         self._closing.append((thread, producer))
 
-    def _finish(self, producer: Producer, event: StreamClosed) -> None:
+    def _end(self, producer: Producer, event: StreamClosed | StreamLeft) -> None:
         try:
-            last_id = producer.finish(event.last_id, reason=event.reason)
-            log.info("%s finished with %d (%s)", producer.address, last_id, event.reason)
+            if isinstance(event, StreamClosed):
+                last_id = producer.finish(event.last_id, reason=event.reason)
+                log.info("%s finished with %d (%s)", producer.address, last_id, event.reason)
+            else:
+                producer.flush()
+                log.info("%s is left open", producer.address)
         except BeamstreamError as error:
             log.error("%s could not be finished: %s", producer.address, error)
             self.n_dropped += 1
@@ -225,6 +237,14 @@ class ProducerLoop:
         return events["failed"] + events["dropped"] > 0
 
 
+def _calling(on_sent: Callable[[], None]) -> Callable[[Future[str]], None]:
+    def call(future: Future[str]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            on_sent()
+
+    return call
+
+
 def run_source(
     source: Source,
     to: SourceAddress,
@@ -234,6 +254,7 @@ def run_source(
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
     keep: Keep | None = None,
     retain_s: float | None = None,
+    queue_bytes: int = QUEUE_BYTES,
 ) -> int:
     """Run a producer service until its source ends or a signal asks it to.
 
@@ -253,6 +274,8 @@ def run_source(
         What is kept of its streams; see `beamstream.keep`.
     retain_s : float, optional
         How long messages are kept [s]; see `beamstream.Producer`.
+    queue_bytes : int
+        What is held of each stream while the broker is full or away, before the source is held back [bytes].
 
     Returns
     -------
@@ -271,7 +294,7 @@ def run_source(
     if keep == "all" and (why := why_nobody_keeps(server)):
         raise NotKeptError(str(to), f"all of it is to be kept, but {why}")
     server.close()
-    loop = ProducerLoop(source, to, server.url, drain_timeout_s, keep, retain_s)
+    loop = ProducerLoop(source, to, server.url, drain_timeout_s, keep, retain_s, queue_bytes)
     with service_shell(source.name, loop.snapshot, metrics_port) as shell:
         loop.run(shell)
         return shell.exit_status(failed=loop.failed(loop.snapshot().events))

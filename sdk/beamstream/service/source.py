@@ -1,16 +1,17 @@
 """What a producer service is made of: a `Source` that yields events, and the events.
 
 A source knows its detector and nothing of the broker; the loop (`run_source`) knows the broker and nothing of the
-detector. A new source is one file that yields these three events.
+detector. A new source is one file that yields these events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from beamstream.frame import Payload
+from beamstream.state import StreamState
 from beamstream.stop import StopFlag
 
 
@@ -23,23 +24,35 @@ class StreamOpened:
     stream : str
         Name of the stream within the data source.
     metadata : mapping
-        What describes the whole stream; kept as stream metadata (see `beamstream.protocol.metadata`).
+        What describes the whole stream; kept as stream metadata (see `beamstream.protocol.metadata`). None leaves what
+        is there: somebody else has said it.
     n_expected : int or None
         How many messages the detector promised; None where it promises nothing.
     new : bool
         Whether it cannot be the continuation of a stream that is already on the broker: where the name is taken, e.g.
         by a detector that counts its series from 1 again, the loop appends a number to it.
+    on_open : callable or None
+        Called with where the stream stands once it is open, before the next event is asked for: what is there already
+        need not be sent again.
     """
 
     stream: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] | None = field(default_factory=dict)
     n_expected: int | None = None
     new: bool = False
+    on_open: Callable[[StreamState], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Produced:
-    """One message of an open stream; the attributes are those of `beamstream.Header`."""
+    """One message of an open stream; the other attributes are those of `beamstream.Header`.
+
+    Attributes
+    ----------
+    on_sent : callable or None
+        Called without arguments once the message is safe: in the stream, or on disk where the stream keeps all. Not
+        called for a message that failed. From another thread, which must not be kept.
+    """
 
     stream: str
     message_id: int
@@ -49,6 +62,7 @@ class Produced:
     codec: str = "none"
     timestamp_ns: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    on_sent: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +74,14 @@ class StreamClosed:
     reason: str = "complete"
 
 
-Event = StreamOpened | Produced | StreamClosed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLeft:
+    """This source has no more for a stream, and leaves it open: for another producer, or for its own next run."""
+
+    stream: str
+
+
+Event = StreamOpened | Produced | StreamClosed | StreamLeft
 
 
 class Source(Protocol):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from beamstream_broker import sizes
-from beamstream_broker.errors import SizeError
-from beamstream_broker.sizes import choose_memory, format_bytes, measure_memory, parse_bytes
+from beamstream.errors import SizeError
+from beamstream.sizes import format_bytes, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -51,18 +48,3 @@ def test_what_is_no_amount_is_refused_by_name(text: str) -> None:
 )
 def test_an_amount_is_written_for_people(n_bytes: int, text: str) -> None:
     assert format_bytes(n_bytes) == text
-
-
-def test_a_small_machine_keeps_most_of_its_memory() -> None:
-    assert choose_memory(1000) == 400
-    assert choose_memory(1024**4) == 4 * 1024**3
-
-
-def test_a_containers_limit_counts_as_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(sizes, "CGROUP_LIMIT_FILE", limit)
-    without = measure_memory()
-    limit.write_text("max\n")
-    assert measure_memory() == without
-    limit.write_text("1048576\n")
-    assert measure_memory() == 1048576
