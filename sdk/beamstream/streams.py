@@ -40,6 +40,11 @@ def list_streams(server: Server, source: SourceAddress) -> list[Address]:
     return [source.stream(name.decode()) for name in names]
 
 
+def newest_streams(server: Server, source: SourceAddress, most: int) -> list[Address]:
+    """Return the streams of a data source that were made last, newest first; `most` of them."""
+    return [source.stream(name.decode()) for name in server.call("ZREVRANGE", streams_of(source), 0, most - 1)]
+
+
 def all_streams(server: Server) -> list[Address]:
     """Return the streams of all data sources."""
     return [address for source in list_sources(server) for address in list_streams(server, source)]

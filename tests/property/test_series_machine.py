@@ -47,7 +47,7 @@ def test_streams_open_and_close_once_frames_come_in_between_and_counts_add_up(se
     for message, pause_s in sequence:
         now_s += pause_s
         events += machine.tick(now_s)
-        events += machine.feed(message, now_s)[0]
+        events += machine.feed(message, now_s)
     events += machine.stop()
 
     is_open: dict[str, StreamOpened] = {}
@@ -90,11 +90,13 @@ def test_a_series_is_delivered_whole_in_any_order_wherever_its_end_comes(series,
     machine = SeriesMachine(grace_s=2.0)
     messages = [Image(version=1, series_id=1, image_id=i, channels={"threshold_1": PIXELS}) for i in order]
     messages.insert(end_at, End(version=1, series_id=1))
-    events = machine.feed(Start(version=1, series_id=1, n_images=n_images if promised else None), 0.0)[0]
+    events = machine.feed(Start(version=1, series_id=1, n_images=n_images if promised else None), 0.0)
     for message in messages:
-        events += machine.feed(message, 0.0)[0]
+        events += machine.feed(message, 0.0)
     assert sorted(event.message_id for event in events if isinstance(event, Produced)) == [*range(1, n_images + 1)]
-    assert events[-1] == StreamClosed(stream="series_00001", last_id=n_images, reason="complete")
+    assert events[-1] == StreamClosed(
+        stream="series_00001", last_id=n_images, reason="complete", quiet_s=0.0 if promised else 2.0
+    )
 
 
 @settings(max_examples=200)

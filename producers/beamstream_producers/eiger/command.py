@@ -13,6 +13,7 @@ from beamstream.service import run_source
 from beamstream.sizes import parse_bytes
 
 from .api import ApiWatch, StreamApi
+from .directory import SeriesDirectory
 from .endpoint import check_endpoint
 from .naming import DEFAULT_TEMPLATE, StreamTemplate
 from .source import EigerSource
@@ -75,6 +76,7 @@ def eiger(
         template=template,
         n_series=series,
         on_series_closed=watch.look_at_dropped if watch else None,
+        directory=SeriesDirectory(data_source, broker),
     )
     try:
         if watch:

@@ -12,9 +12,15 @@ from beamstream.errors import UsageError
 PORT_V2 = 31001
 PORT_V1 = 9999
 
-HELD_MESSAGES = 500
-"""Messages that may wait in our socket: half a second at 1 kHz, 2.5 GB with 5 MB each. What waits here is lost if the
-process dies, what waits in the detector is not, so this is no place for more."""
+HELD_BYTES = 256 << 20
+"""What may wait in our socket, of images that do not compress at all [bytes]. What waits here is lost if the process
+dies, what waits in the detector is not, so this is no place for more."""
+
+MIN_HELD, MAX_HELD = 4, 1000
+"""Least and most messages that may wait in our socket."""
+
+FIRST_HELD = 32
+"""Messages that may wait in our socket until a header has said how large images are: 2.3 GB at worst, of 16 Mpixel."""
 
 MAX_PART_BYTES = 2**30
 """Largest part that libzmq takes [bytes]: a v2 start of a 16M with the tables of three channels has 0.43 GB."""
@@ -66,7 +72,7 @@ class DetectorSocket:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.linger = 0
-        self._socket.rcvhwm = HELD_MESSAGES
+        self._socket.rcvhwm = FIRST_HELD
         self._socket.maxmsgsize = MAX_PART_BYTES
         self._socket.ipv6 = True
         self._socket.tcp_keepalive = 1
@@ -85,13 +91,18 @@ class DetectorSocket:
 
         The parts are views into libzmq's own memory, which lives as long as they do.
         """
-        if not self._socket.poll(int(1000 * timeout_s)):
-            return None
         try:
+            # looked for first: while messages come, asking whether one is there costs as much as taking it
             frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
-            return None
+            if not timeout_s or not self._socket.poll(int(1000 * timeout_s)):
+                return None
+            return self.receive(0)
         return [frame.buffer for frame in frames]
+
+    def hold(self, image_bytes: int) -> None:
+        """Let as many messages wait as there is room for, each of this many bytes at most."""
+        self._socket.rcvhwm = min(MAX_HELD, max(MIN_HELD, HELD_BYTES // image_bytes))
 
     def link_changes(self) -> list[bool]:
         """Look after the connection; returns what happened since the last call: True made, False lost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from beamstream.service import Event, Produced, StreamClosed, StreamOpened
@@ -18,9 +18,10 @@ MAX_APPENDIX_CHARACTERS = 4096
 class OpenSeries:
     """A series whose header has come: its streams, and what is here of it."""
 
-    def __init__(self, start: Start, streams: Mapping[str, str]) -> None:
+    def __init__(self, start: Start, streams: Mapping[str, str], *, joins: bool = False) -> None:
         self.start = start
         self.streams = streams
+        self.joins = joins
         self.ids = ImageIds()
         self.last_ids = dict.fromkeys(streams, 0)
         self.n_frames = dict.fromkeys(streams, 0)
@@ -39,7 +40,8 @@ class OpenSeries:
                 stream=stream,
                 metadata=stream_metadata(self.start, channel),
                 n_expected=self.start.n_images,
-                new=True,
+                new=not self.joins,
+                joins=self.joins,
             )
             for channel, stream in self.streams.items()
         ]
@@ -72,17 +74,21 @@ class OpenSeries:
             )
         return events
 
-    def closed(self, *, stopping: bool) -> list[Event]:
-        """Return the events that close its streams."""
+    def closed(self, *, stopping: bool, quiet_s: float) -> list[Event]:
+        """Return the events that close its streams; other connectors may have what is missing here."""
         reason = self._reason(stopping=stopping)
-        return [
-            StreamClosed(
-                stream=stream,
-                last_id=self.last_ids[channel],
-                reason="incomplete" if reason == "complete" and self.n_frames[channel] < len(self.ids) else reason,
+        closed: list[Event] = []
+        for channel, stream in self.streams.items():
+            lacks_some = self.n_frames[channel] < len(self.ids)
+            closed.append(
+                StreamClosed(
+                    stream=stream,
+                    last_id=self.last_ids[channel],
+                    reason="incomplete" if reason == "complete" and lacks_some else reason,
+                    quiet_s=0.0 if reason == "complete" and self.start.n_images is not None else quiet_s,
+                )
             )
-            for channel, stream in self.streams.items()
-        ]
+        return closed
 
     def _reason(self, *, stopping: bool) -> str:
         """Aborted: the detector stopped early; incomplete: images in between, or all after we stopped, are missing."""
@@ -94,10 +100,13 @@ class OpenSeries:
         return "aborted"
 
     def _metadata(self, image: Image) -> dict[str, Any]:
+        times = image_times(image, self.tick_rate_hz)
         known = {
             "series_id": image.series_id,
             "image_id": image.image_id,
-            **asdict(image_times(image, self.tick_rate_hz)),
+            "start_ns": times.start_ns,
+            "stop_ns": times.stop_ns,
+            "real_ns": times.real_ns,
             "series_date": image.series_date,
             "appendix": _small(image.appendix),
         }

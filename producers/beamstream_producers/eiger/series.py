@@ -5,12 +5,17 @@ see anything: leftovers of an aborted series, images without their header, a sec
 last images. Whatever comes, every image that belongs to the open series is delivered once, every stream that
 was opened is closed once, and what is not delivered is counted with its reason (see `transitions`).
 
+Where several connectors share a detector only one gets the header and one the end. So messages without a header
+wait for a while (see `waiting`), and whoever drives the machine may `join` the series with what another connector
+has said of it, and tell that it has ended (`end_elsewhere`).
+
 More images than promised are delivered and counted: a wrong promise is no reason to lose frames.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 
 from beamstream.service import Event
 from beamstream_producers.formats.simplon import End, Image, Message, Start
@@ -18,6 +23,7 @@ from beamstream_producers.formats.simplon import End, Image, Message, Start
 from .naming import StreamNames, StreamTemplate
 from .open_series import OpenSeries
 from .transitions import TRANSITIONS, Action, Input, State
+from .waiting import Held, SeriesKey, WaitingRoom
 
 DEFAULT_GRACE_S = 2.0
 """How long images may come after the end of their series [s]: they do so only where a broker fans the stream out."""
@@ -37,6 +43,8 @@ class SeriesMachine:
         How long images may come after the end of their series [s].
     n_series : int, optional
         After how many series it is done; None: never.
+    on_ignored : callable, optional
+        Called with each message that is not used, and the reason (`transitions.IGNORED_BECAUSE`).
 
     Attributes
     ----------
@@ -44,9 +52,9 @@ class SeriesMachine:
         Where it is.
     counters : Counter
         ``received``: all messages; ``series``, ``images``, ``ends``: those used; one counter for each reason
-        why a message was not (`transitions.IGNORED_BECAUSE`). ``received`` is the sum of all these. Beside
-        them, contained in others: ``frames`` delivered, ``image_beyond_expected``, ``channel_unknown``,
-        ``series_closed``.
+        why a message was not (`transitions.IGNORED_BECAUSE`). ``received`` is the sum of all these and of what waits.
+        Beside them, contained in others: ``frames`` delivered, ``image_beyond_expected``, ``channel_unknown``,
+        ``series_closed``. Not of messages: ``series_joined``, those whose header another connector had.
     """
 
     def __init__(
@@ -55,12 +63,15 @@ class SeriesMachine:
         template: StreamTemplate | None = None,
         grace_s: float = DEFAULT_GRACE_S,
         n_series: int | None = None,
+        on_ignored: Callable[[Message, str], None] | None = None,
     ) -> None:
         self.state = State.IDLE
         self.counters: Counter[str] = Counter()
         self._names = StreamNames(template or StreamTemplate())
         self._grace_s = grace_s
         self._n_series = n_series
+        self._on_ignored = on_ignored
+        self._room = WaitingRoom()
         self._series: OpenSeries | None = None
         self._last: OpenSeries | None = None
         self._deadline_s = 0.0
@@ -70,7 +81,31 @@ class SeriesMachine:
         """Whether as many series are closed as were asked for."""
         return self._n_series is not None and self.counters["series_closed"] >= self._n_series
 
-    def feed(self, message: Message, now_s: float, timestamp_ns: int | None = None) -> tuple[list[Event], str]:
+    @property
+    def _n_begun(self) -> int:
+        return self.counters["series"] + self.counters["series_joined"]
+
+    @property
+    def n_waiting(self) -> int:
+        """How many messages wait for the header of their series."""
+        return len(self._room)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the next message can wait if it has to."""
+        return not self._room.is_full
+
+    @property
+    def wanted(self) -> SeriesKey | None:
+        """The series whose messages came without a header, to be looked for elsewhere."""
+        return self._room.wanted
+
+    @property
+    def open_series(self) -> OpenSeries | None:
+        """The series that is open."""
+        return self._series
+
+    def feed(self, message: Message, now_s: float, timestamp_ns: int | None = None) -> list[Event]:
         """Take one message.
 
         Parameters
@@ -81,34 +116,80 @@ class SeriesMachine:
             Time of any clock that only goes forward [s].
         timestamp_ns : int, optional
             When the message came, for the frames' headers [ns since 1970, UTC].
-
-        Returns
-        -------
-        (list of events, str)
-            What it leads to, and the reason if the message is not used, else an empty text.
         """
         self.counters["received"] += 1
-        step = TRANSITIONS[self.state, self._classify(message)]
+        self._give_up(now_s)
+        return self._take(message, now_s, timestamp_ns)
+
+    def join(self, start: Start, streams: Mapping[str, str], now_s: float) -> list[Event]:
+        """Go on with a series that another connector has opened.
+
+        Parameters
+        ----------
+        start : Start
+            What its header said.
+        streams : mapping of str to str
+            The stream's name of each channel.
+        now_s : float
+            Time of any clock that only goes forward [s].
+        """
+        step = TRANSITIONS[self.state, self._classify_header(start)]
+        is_open = self._series is not None and self._series.owns(start)
+        if is_open or step.action not in (Action.OPEN, Action.REPLACE):
+            return []
         self.state = step.state
-        events = self._act(step.action, message, now_s, timestamp_ns)
-        if step.ignored:
-            self.counters[step.ignored] += 1
-        return events, step.ignored
+        self.counters["series_joined"] += 1
+        events = self._close(stopping=False) if step.action is Action.REPLACE else []
+        return events + self._begin(OpenSeries(start, streams, joins=True), now_s)
+
+    def end_elsewhere(self, now_s: float) -> list[Event]:
+        """Note that the open series has ended: another connector has had its end."""
+        series = self._series
+        if series is None or self.state is State.ENDING:
+            return []
+        step = TRANSITIONS[self.state, self._classify_end(series)]
+        self.state = step.state
+        self._note_end(now_s)
+        return self._close(stopping=False) if step.action is Action.CLOSE else []
 
     def tick(self, now_s: float) -> list[Event]:
-        """Close a series that has ended and waited long enough for its images."""
+        """Close a series that has ended and waited long enough for its images; give up messages without a header."""
+        self._give_up(now_s)
         if self.state is State.ENDING and now_s >= self._deadline_s:
             return self._step(Input.GRACE_OVER)
         return []
 
     def stop(self) -> list[Event]:
         """Close what is open, as the service ends."""
+        for held in self._room.empty():
+            self._ignore(held.message, held.reason)
         return self._step(Input.STOP)
 
     def _step(self, input_: Input) -> list[Event]:
         step = TRANSITIONS[self.state, input_]
         self.state = step.state
         return self._close(stopping=input_ is Input.STOP) if step.action is Action.CLOSE else []
+
+    def _take(self, message: Message, now_s: float, timestamp_ns: int | None) -> list[Event]:
+        step = TRANSITIONS[self.state, self._classify(message)]
+        self.state = step.state
+        if step.action is Action.HOLD and not isinstance(message, Start):
+            if not self._room.hold(message, step.ignored, now_s, timestamp_ns):
+                self._ignore(message, step.ignored)
+            return []
+        events = self._act(step.action, message, now_s, timestamp_ns)
+        if step.ignored:
+            self._ignore(message, step.ignored)
+        return events
+
+    def _give_up(self, now_s: float) -> None:
+        for held in self._room.expire(now_s):
+            self._ignore(held.message, held.reason)
+
+    def _ignore(self, message: Message, reason: str) -> None:
+        self.counters[reason] += 1
+        if self._on_ignored is not None:
+            self._on_ignored(message, reason)
 
     def _act(self, action: Action, message: Message, now_s: float, timestamp_ns: int | None) -> list[Event]:
         events: list[Event] = []
@@ -120,13 +201,23 @@ class SeriesMachine:
         if action in (Action.CLOSE, Action.DELIVER_AND_CLOSE, Action.REPLACE):
             events += self._close(stopping=False)
         if isinstance(message, Start) and action in (Action.OPEN, Action.REPLACE):
-            events += self._open(message)
+            self.counters["series"] += 1
+            events += self._begin(OpenSeries(message, self._names.take(message)), now_s)
         return events
 
-    def _open(self, start: Start) -> list[Event]:
-        self.counters["series"] += 1
-        self._series = OpenSeries(start, self._names.take(start))
-        return self._series.opened()
+    def _begin(self, series: OpenSeries, now_s: float) -> list[Event]:
+        """Open a series, and deliver what waited for it."""
+        self._series = series
+        self._room.forget(series.start.series_id)
+        events = series.opened()
+        held: list[Held] = self._room.take(series.owns)
+        for one in held:
+            if series.joins or one.message.series_unique_id is not None:
+                events += self._take(one.message, now_s, one.timestamp_ns)
+            else:
+                # Its series has only a number: before that one's own header came, it was another series of this number.
+                self._ignore(one.message, one.reason)
+        return events
 
     def _deliver(self, image: Image, timestamp_ns: int | None) -> list[Event]:
         series = self._series
@@ -151,7 +242,7 @@ class SeriesMachine:
             return []
         self._last = series
         self.counters["series_closed"] += 1
-        return series.closed(stopping=stopping)
+        return series.closed(stopping=stopping, quiet_s=self._grace_s)
 
     def _classify(self, message: Message) -> Input:
         if isinstance(message, Start):
@@ -170,7 +261,7 @@ class SeriesMachine:
         series = self._series
         if series is not None and series.owns(start) and (start.series_unique_id or len(series.ids) == 0):
             return Input.HEADER_AGAIN
-        if self._n_series is not None and self.counters["series"] >= self._n_series:
+        if self._n_series is not None and self._n_begun >= self._n_series:
             return Input.HEADER_TOO_MANY
         return Input.HEADER
 

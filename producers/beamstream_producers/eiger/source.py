@@ -6,16 +6,20 @@ One bad message costs itself: it is counted by reason, named in the log now and 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
+
 from beamstream.service import Event, StreamClosed
 from beamstream.stop import StopFlag
-from beamstream_producers.formats.simplon import SimplonError, Start, decode
+from beamstream_producers.formats.simplon import Message, SimplonError, Start, decode
 
 from .complaints import Complaints
-from .endpoint import HELD_MESSAGES, PORT_V1, PORT_V2, DetectorSocket
+from .directory import SeriesDirectory
+from .endpoint import PORT_V1, PORT_V2, DetectorSocket
 from .naming import StreamTemplate
 from .series import DEFAULT_GRACE_S, SeriesMachine
 from .transitions import IGNORED_BECAUSE
@@ -24,6 +28,18 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """How long one look at the socket waits [s]; the loop wants to hear something every 0.2 s."""
+
+LOOK_EVERY_S = 0.02
+"""How often a series whose header did not come here is looked for [s]: 180 images of an Eiger 500k wait then."""
+
+ENDED_EVERY_S = 1.0
+"""How often, while nothing comes, is asked whether another connector has had the end [s]."""
+
+UNKNOWN_SHAPE, UNKNOWN_ITEMSIZE = (2200, 2100), 4
+"""What an image is taken for where its header does not say: an EIGER2 4M of 32 bits."""
+
+MOST_LEFT = 10_000
+"""Most messages that are still taken out of the socket once the service is to stop."""
 
 QUIET_S = 10.0
 """After how long without any message the log says what to check [s]: armed detectors send their header at once."""
@@ -48,6 +64,9 @@ class EigerSource:
         Called without arguments after each series, from the loop's thread: must return at once.
     quiet_s : float
         After how long without any message the log says what to check [s].
+    directory : SeriesDirectory, optional
+        Where other connectors of this detector are heard of; without it, this one takes itself for the only one. It is
+        closed with the source.
 
     Raises
     ------
@@ -66,9 +85,15 @@ class EigerSource:
         grace_s: float = DEFAULT_GRACE_S,
         on_series_closed: Callable[[], None] | None = None,
         quiet_s: float = QUIET_S,
+        directory: SeriesDirectory | None = None,
     ) -> None:
         self._socket = DetectorSocket(endpoint)
-        self._machine = SeriesMachine(template=template, grace_s=grace_s, n_series=n_series)
+        self._machine = SeriesMachine(
+            template=template, grace_s=grace_s, n_series=n_series, on_ignored=self._complain_of
+        )
+        self._directory = directory
+        self._look_at_s = 0.0
+        self._ask_at_s = 0.0
         self._rejected: Counter[str] = Counter()
         self._complaints = Complaints()
         self._on_series_closed = on_series_closed
@@ -81,15 +106,18 @@ class EigerSource:
         What waits in the socket when `stop` is set is still taken, up to what the socket holds at most.
         """
         while not stop.is_set() and not self._machine.is_done:
-            parts = self._socket.receive(POLL_S)
+            parts = self._receive()
             if parts is None:
                 # only now: what waits in the socket may be what the grace time is for
                 yield from self._told(self._machine.tick(time.monotonic()))
+                yield from self._told(self._ended_elsewhere())
                 self._look_around()
                 yield None
             else:
                 yield from self._take(parts)
-        for _ in range(HELD_MESSAGES):
+            if self._machine.n_waiting:
+                yield from self._told(self._join())
+        for _ in range(MOST_LEFT):
             parts = None if self._machine.is_done else self._socket.receive(0)
             if parts is None:
                 break
@@ -111,6 +139,8 @@ class EigerSource:
     def close(self) -> None:
         """Give the socket back."""
         self._socket.close()
+        if self._directory is not None:
+            self._directory.close()
 
     def _take(self, parts: list[memoryview]) -> list[Event]:
         """Return the events of one message; a bad one has none."""
@@ -122,20 +152,53 @@ class EigerSource:
             self._rejected[error.kind] += 1
             self._complain(f"rejected_{error.kind}", f"a message is refused: {error}", now_s)
             return []
-        events, ignored = self._machine.feed(message, now_s, time.time_ns())
-        if ignored:
-            kind = type(message).__name__.lower()
-            detail = f"{kind} of series {message.series_id} is not used: {IGNORED_BECAUSE[ignored]}"
-            self._complain(ignored, detail, now_s)
-        elif isinstance(message, Start):
+        events = self._machine.feed(message, now_s, time.time_ns())
+        if isinstance(message, Start) and events:
+            self._socket.hold(image_bytes(message))
             _log_header(message)
         return self._told(events)
+
+    def _receive(self) -> list[memoryview] | None:
+        """Return the next message; none while so many wait for their header that the detector has to keep it."""
+        if self._machine.has_room:
+            return self._socket.receive(LOOK_EVERY_S if self._machine.n_waiting else POLL_S)
+        time.sleep(LOOK_EVERY_S)
+        return None
+
+    def _join(self) -> list[Event]:
+        """Go on with the series that messages wait for, if another connector has had its header."""
+        now_s = time.monotonic()
+        wanted = self._machine.wanted
+        if self._directory is None or wanted is None or now_s < self._look_at_s:
+            return []
+        found = self._directory.find(wanted)
+        self._look_at_s = time.monotonic() + LOOK_EVERY_S
+        if found is None:
+            return []
+        log.info("series %d is another connector's, or an earlier one of this one's: joined", wanted[0])
+        self._socket.hold(image_bytes(found.start))
+        return self._machine.join(found.start, found.streams, now_s)
+
+    def _ended_elsewhere(self) -> list[Event]:
+        """End the open series if another connector has had its end."""
+        series, now_s = self._machine.open_series, time.monotonic()
+        if self._directory is None or series is None or now_s < self._ask_at_s:
+            return []
+        self._ask_at_s = now_s + ENDED_EVERY_S
+        if not all(self._directory.has_ended(stream) for stream in series.streams.values()):
+            return []
+        return self._machine.end_elsewhere(now_s)
 
     def _told(self, events: list[Event]) -> list[Event]:
         """Pass events on, and tell about a series that is closed by them."""
         if self._on_series_closed is not None and any(isinstance(event, StreamClosed) for event in events):
             self._on_series_closed()
         return events
+
+    def _complain_of(self, message: Message, reason: str) -> None:
+        kind = type(message).__name__.lower()
+        detail = f"{kind} of series {message.series_id} is not used: {IGNORED_BECAUSE[reason]}"
+        self._complain(reason, detail, time.monotonic())
 
     def _complain(self, reason: str, detail: str, now_s: float) -> None:
         line = self._complaints.note(reason, detail, now_s)
@@ -150,6 +213,12 @@ class EigerSource:
         if self._quiet_since_s is not None and time.monotonic() - self._quiet_since_s >= self._quiet_s:
             self._quiet_since_s = None
             log.warning("%s", silence(self._socket.endpoint, self._quiet_s, is_connected=self._socket.is_connected))
+
+
+def image_bytes(start: Start) -> int:
+    """Return how large an image of a series is at most [bytes]: all its channels, 4 bytes a pixel if nobody says."""
+    itemsize = np.dtype(start.dtype).itemsize if start.dtype else UNKNOWN_ITEMSIZE
+    return math.prod(start.shape or UNKNOWN_SHAPE) * itemsize * len(start.channels)
 
 
 def silence(endpoint: str, quiet_s: float, *, is_connected: bool) -> str:

@@ -1,7 +1,7 @@
 """What a connector does with each message, as a table: (where it is, what came) -> (where it goes, what it does).
 
 Inputs are seen from the open series, so not every one can come in every state; those that can are all here.
-What is not used is counted under the name in `ignored`.
+What is not used is counted under the name in `ignored`, what is held, if it was held in vain.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Action(Enum):
     """What is done."""
 
     NOTHING = "nothing"
+    HOLD = "keep the message for a while: its header may come, or be known to another connector"
     OPEN = "open the streams of the series"
     REPLACE = "close the open series, open the next"
     DELIVER = "deliver the image"
@@ -65,9 +66,9 @@ TRANSITIONS: Mapping[tuple[State, Input], Step] = {
     (State.IDLE, Input.HEADER): Step(State.OPEN, Action.OPEN),
     (State.IDLE, Input.HEADER_TOO_MANY): Step(State.IDLE, ignored="header_too_many"),
     (State.IDLE, Input.IMAGE_OF_LAST): Step(State.IDLE, ignored="image_after_end"),
-    (State.IDLE, Input.IMAGE_ELSEWHERE): Step(State.IDLE, ignored="image_without_header"),
+    (State.IDLE, Input.IMAGE_ELSEWHERE): Step(State.IDLE, Action.HOLD, "image_without_header"),
     (State.IDLE, Input.END_AGAIN): Step(State.IDLE, ignored="end_repeated"),
-    (State.IDLE, Input.END_ELSEWHERE): Step(State.IDLE, ignored="end_without_header"),
+    (State.IDLE, Input.END_ELSEWHERE): Step(State.IDLE, Action.HOLD, "end_without_header"),
     (State.IDLE, Input.STOP): Step(State.IDLE),
     (State.OPEN, Input.HEADER): Step(State.OPEN, Action.REPLACE),
     (State.OPEN, Input.HEADER_AGAIN): Step(State.OPEN, ignored="header_repeated"),
@@ -78,11 +79,11 @@ TRANSITIONS: Mapping[tuple[State, Input], Step] = {
     (State.OPEN, Input.IMAGE_IMPLAUSIBLE): Step(State.OPEN, ignored="image_implausible"),
     (State.OPEN, Input.IMAGE_OF_NO_CHANNEL): Step(State.OPEN, ignored="image_of_no_channel"),
     (State.OPEN, Input.IMAGE_OF_LAST): Step(State.OPEN, ignored="image_after_end"),
-    (State.OPEN, Input.IMAGE_ELSEWHERE): Step(State.OPEN, ignored="image_without_header"),
+    (State.OPEN, Input.IMAGE_ELSEWHERE): Step(State.OPEN, Action.HOLD, "image_without_header"),
     (State.OPEN, Input.END): Step(State.IDLE, Action.CLOSE),
     (State.OPEN, Input.EARLY_END): Step(State.ENDING, Action.WAIT),
     (State.OPEN, Input.END_AGAIN): Step(State.OPEN, ignored="end_repeated"),
-    (State.OPEN, Input.END_ELSEWHERE): Step(State.OPEN, ignored="end_without_header"),
+    (State.OPEN, Input.END_ELSEWHERE): Step(State.OPEN, Action.HOLD, "end_without_header"),
     (State.OPEN, Input.STOP): Step(State.IDLE, Action.CLOSE),
     (State.ENDING, Input.HEADER): Step(State.OPEN, Action.REPLACE),
     (State.ENDING, Input.HEADER_AGAIN): Step(State.ENDING, ignored="header_repeated"),
@@ -93,9 +94,9 @@ TRANSITIONS: Mapping[tuple[State, Input], Step] = {
     (State.ENDING, Input.IMAGE_IMPLAUSIBLE): Step(State.ENDING, ignored="image_implausible"),
     (State.ENDING, Input.IMAGE_OF_NO_CHANNEL): Step(State.ENDING, ignored="image_of_no_channel"),
     (State.ENDING, Input.IMAGE_OF_LAST): Step(State.ENDING, ignored="image_after_end"),
-    (State.ENDING, Input.IMAGE_ELSEWHERE): Step(State.ENDING, ignored="image_without_header"),
+    (State.ENDING, Input.IMAGE_ELSEWHERE): Step(State.ENDING, Action.HOLD, "image_without_header"),
     (State.ENDING, Input.END_AGAIN): Step(State.ENDING, ignored="end_repeated"),
-    (State.ENDING, Input.END_ELSEWHERE): Step(State.ENDING, ignored="end_without_header"),
+    (State.ENDING, Input.END_ELSEWHERE): Step(State.ENDING, Action.HOLD, "end_without_header"),
     (State.ENDING, Input.GRACE_OVER): Step(State.IDLE, Action.CLOSE),
     (State.ENDING, Input.STOP): Step(State.IDLE, Action.CLOSE),
 }

@@ -21,8 +21,10 @@ from beamstream.keep import Keep
 from beamstream.metrics import Snapshot
 from beamstream.presence import why_nobody_keeps
 from beamstream.producer import QUEUE_BYTES, Producer, ProducerCounts
+from beamstream.producer.others import wait_for_others
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
+from beamstream.stop import StopFlag
 
 from .shell import Shell, service_shell
 from .source import Event, Produced, Source, StreamClosed, StreamLeft, StreamOpened
@@ -89,7 +91,7 @@ class ProducerLoop:
             case Produced():
                 self._send(event, shell)
             case StreamClosed() | StreamLeft():
-                self._let_go(event)
+                self._let_go(event, shell)
 
     def _open_stream(self, event: StreamOpened, shell: Shell) -> None:
         # One session for all attempts: what a lost connection left half made is ours, and not somebody else's.
@@ -115,15 +117,15 @@ class ProducerLoop:
                 return Producer(
                     self._to.stream(name),
                     broker=self._broker,
-                    metadata=event.metadata,
+                    metadata=None if event.joins else event.metadata,
                     n_expected=event.n_expected,
                     queue_bytes=self._queue_bytes,
                     block_timeout_s=ROOM_POLL_S,
                     retry_timeout_s=None,
                     session=session,
                     remake=True,
-                    keep=self._keep,
-                    retain_s=self._retain_s,
+                    keep=None if event.joins else self._keep,
+                    retain_s=None if event.joins else self._retain_s,
                 )
             except NotKeptError as error:
                 # It was kept when the service began: the broker is being restarted, and waited for as the server is.
@@ -164,22 +166,25 @@ class ProducerLoop:
         self.n_dropped += 1
         log.error("message %d of %s is dropped: %s", event.message_id, event.stream, error)
 
-    def _let_go(self, event: StreamClosed | StreamLeft) -> None:
+    def _let_go(self, event: StreamClosed | StreamLeft, shell: Shell) -> None:
         # Finishing waits for gaps; the source must not wait with it.
         producer = self._open.pop(event.stream)
         # A second SIGINT waits for nobody, so this thread must not keep the process.
-        thread = threading.Thread(target=self._end, args=(producer, event), name=f"finish {event.stream}", daemon=True)
+        thread = threading.Thread(
+            target=self._end, args=(producer, event, shell.stop), name=f"finish {event.stream}", daemon=True
+        )
         thread.start()
         self._closing = [(thread, producer) for thread, producer in self._closing if thread.is_alive()]
         self._closing.append((thread, producer))
 
-    def _end(self, producer: Producer, event: StreamClosed | StreamLeft) -> None:
+    def _end(self, producer: Producer, event: StreamClosed | StreamLeft, stop: StopFlag) -> None:
         try:
-            if isinstance(event, StreamClosed):
-                last_id = producer.finish(event.last_id, reason=event.reason)
-                log.info("%s finished with %d (%s)", producer.address, last_id, event.reason)
+            producer.flush()
+            last_id, reason = (0, "") if isinstance(event, StreamLeft) else _ending(producer, event, stop)
+            if reason:
+                last_id = producer.finish(last_id, reason=reason)
+                log.info("%s finished with %d (%s)", producer.address, last_id, reason)
             else:
-                producer.flush()
                 log.info("%s is left open", producer.address)
         except BeamstreamError as error:
             log.error("%s could not be finished: %s", producer.address, error)
@@ -235,6 +240,20 @@ class ProducerLoop:
     def failed(self, events: Mapping[str, int]) -> bool:
         """Whether a message was lost."""
         return events["failed"] + events["dropped"] > 0
+
+
+def _ending(producer: Producer, event: StreamClosed, stop: StopFlag) -> tuple[int, str]:
+    """Return last id and reason of a stream; no reason where others go on with it, who will end it."""
+    if not event.quiet_s:
+        return event.last_id, event.reason
+    standing = wait_for_others(producer.state, event.quiet_s, stop)
+    if not standing.is_quiet:
+        return event.last_id, ""
+    last_id = max(event.last_id, standing.highest_id)
+    if standing.is_complete:
+        return max(last_id, standing.n_expected or 0), "complete"
+    is_cut_short = standing.n_expected is None or last_id < standing.n_expected
+    return last_id, event.reason if is_cut_short else "incomplete"
 
 
 def _calling(on_sent: Callable[[], None]) -> Callable[[Future[str]], None]:

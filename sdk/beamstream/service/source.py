@@ -24,22 +24,24 @@ class StreamOpened:
     stream : str
         Name of the stream within the data source.
     metadata : mapping
-        What describes the whole stream; kept as stream metadata (see `beamstream.protocol.metadata`). None leaves what
-        is there: somebody else has said it.
+        What describes the whole stream; kept as stream metadata (see `beamstream.protocol.metadata`).
     n_expected : int or None
         How many messages the detector promised; None where it promises nothing.
     new : bool
         Whether it cannot be the continuation of a stream that is already on the broker: where the name is taken, e.g.
         by a detector that counts its series from 1 again, the loop appends a number to it.
+    joins : bool
+        Whether somebody else has opened it and said all about it; here are only further messages of it.
     on_open : callable or None
         Called with where the stream stands once it is open, before the next event is asked for: what is there already
         need not be sent again.
     """
 
     stream: str
-    metadata: Mapping[str, Any] | None = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     n_expected: int | None = None
     new: bool = False
+    joins: bool = False
     on_open: Callable[[StreamState], None] | None = None
 
 
@@ -67,11 +69,25 @@ class Produced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamClosed:
-    """A stream ends; `reason` is ``complete``, ``incomplete`` or ``aborted``."""
+    """A stream ends.
+
+    Attributes
+    ----------
+    stream : str
+        Name of the stream.
+    last_id : int
+        The highest id as far as this source knows.
+    reason : str
+        ``complete``, ``incomplete`` or ``aborted``, as far as this source knows.
+    quiet_s : float
+        Where others may be sending to it, too: it is ended once all that was expected is there, or nothing has come
+        from anybody for so long [s]. What is there then decides about id and reason.
+    """
 
     stream: str
     last_id: int
     reason: str = "complete"
+    quiet_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,7 @@ def stream_metadata(start: Start, channel: str | None = None) -> dict[str, Any]:
         "series_unique_id": start.series_unique_id,
         "header_detail": start.header_detail,
         "channel": name,
+        "channels": list(start.channels),
         "config": dict(start.config),
     }
     if start.appendix is not None and len(repr(start.appendix)) <= MAX_APPENDIX_CHARACTERS:

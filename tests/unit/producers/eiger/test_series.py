@@ -7,6 +7,7 @@ import pytest
 from beamstream.service import Produced, StreamClosed, StreamOpened
 from beamstream_producers.eiger import SeriesMachine, StreamTemplate
 from beamstream_producers.eiger.transitions import IGNORED_BECAUSE, TRANSITIONS, Action, Input, State
+from beamstream_producers.eiger.waiting import ROOM_MESSAGES, WAIT_S
 from beamstream_producers.formats.simplon import End, Image, Pixels, Start, Ticks
 
 PIXELS = Pixels(shape=(2, 4), dtype="<u2", codec="none", payload=bytes(16))
@@ -26,7 +27,7 @@ def end(series_id=1, **fields):
 
 
 def play(machine, *messages, now_s=0.0):
-    return [event for message in messages for event in machine.feed(message, now_s)[0]]
+    return [event for message in messages for event in machine.feed(message, now_s)]
 
 
 def ids(events):
@@ -65,7 +66,7 @@ def test_whatever_opens_a_series_from_an_open_one_closes_that_first():
 def test_every_step_without_an_action_says_why_in_words_that_exist():
     silent = {(State.IDLE, Input.STOP)}
     for place, step in TRANSITIONS.items():
-        if step.action is Action.NOTHING and place not in silent:
+        if step.action in (Action.NOTHING, Action.HOLD) and place not in silent:
             assert step.ignored in IGNORED_BECAUSE
     assert {step.ignored for step in TRANSITIONS.values() if step.ignored} == set(IGNORED_BECAUSE)
 
@@ -117,7 +118,7 @@ def test_an_appendix_is_kept_if_it_is_small(appendix, kept):
 def test_a_frame_says_when_its_message_came():
     machine = SeriesMachine()
     play(machine, start())
-    ((frame,), _) = machine.feed(image(0), 0.0, 1_700_000_000_000_000_000)
+    (frame,) = machine.feed(image(0), 0.0, 1_700_000_000_000_000_000)
     assert frame.timestamp_ns == 1_700_000_000_000_000_000
 
 
@@ -169,6 +170,9 @@ def test_a_header_while_a_series_is_open_ends_it(n_images, reason):
 def test_images_and_ends_without_header_are_counted_and_not_delivered():
     machine = SeriesMachine()
     assert play(machine, image(5, 70), image(6, 70), end(70)) == []
+    assert machine.n_waiting == 3
+    assert machine.tick(WAIT_S) == []
+    assert machine.n_waiting == 0
     assert machine.counters["image_without_header"] == 2
     assert machine.counters["end_without_header"] == 1
 
@@ -178,6 +182,7 @@ def test_leftovers_of_another_series_do_not_disturb_the_open_one():
     events = play(machine, start(72), image(8, 71), end(71), image(0, 72))
     assert ids(events) == [1]
     assert machine.state is State.OPEN
+    machine.tick(WAIT_S)
     assert machine.counters["image_without_header"] == machine.counters["end_without_header"] == 1
 
 
@@ -286,3 +291,83 @@ def test_after_the_series_that_were_asked_for_no_more_are_opened():
 def test_a_template_names_the_streams():
     machine = SeriesMachine(template=StreamTemplate("scan-{series_id}"))
     assert play(machine, start(42))[0].stream == "scan-42"
+
+
+# --- messages without a header ----------------------------------------------------------------------------------------
+
+
+def test_leftovers_of_an_older_series_of_the_same_number_are_not_taken_for_the_new_ones_images():
+    machine = SeriesMachine()
+    events = play(machine, image(0), end(), start(n_images=1), image(0), end())
+    assert ids(events) == [1]
+    assert closed(events) == [("series_00001", 1, "complete")]
+    assert machine.counters["image_without_header"] == machine.counters["end_without_header"] == 1
+
+
+def test_a_header_that_comes_late_finds_its_images_by_the_unique_id():
+    machine = SeriesMachine()
+    mine = {"series_unique_id": "A"}
+    header = start(**mine)
+    events = play(machine, image(0, **mine), image(1, **mine), header, image(2, **mine), end(**mine))
+    assert isinstance(events[0], StreamOpened)
+    assert ids(events) == [1, 2, 3]
+    assert closed(events) == [("series_00001", 3, "complete")]
+    assert machine.counters["image_without_header"] == machine.n_waiting == 0
+
+
+def test_messages_of_a_series_that_was_given_up_do_not_wait_again_until_its_header_comes():
+    machine = SeriesMachine()
+    play(machine, image(0))
+    machine.tick(WAIT_S)
+    play(machine, image(1), now_s=WAIT_S)
+    assert machine.counters["image_without_header"] == 2
+    assert ids(play(machine, start(), image(2), now_s=WAIT_S)) == [3]
+
+
+def test_what_waits_is_given_up_while_other_messages_go_on_coming():
+    machine = SeriesMachine()
+    play(machine, start(2, 100), image(0, 1))
+    assert ids(play(machine, image(0, 2), now_s=WAIT_S)) == [1]
+    assert machine.counters["image_without_header"] == 1
+
+
+def test_the_room_for_what_waits_is_bounded():
+    machine = SeriesMachine()
+    play(machine, *(image(number) for number in range(ROOM_MESSAGES)))
+    assert not machine.has_room
+    play(machine, image(ROOM_MESSAGES))
+    assert machine.counters["image_without_header"] == 1
+    assert machine.n_waiting == ROOM_MESSAGES
+    assert machine.stop() == []
+    assert machine.counters["image_without_header"] == ROOM_MESSAGES + 1
+
+
+def test_a_series_whose_header_another_connector_had_is_joined_and_left_for_all_to_end():
+    machine = SeriesMachine(grace_s=GRACE_S)
+    play(machine, image(1))
+    assert machine.wanted == (1, None)
+    (opened, frame) = machine.join(start(), {"threshold_1": "series_00001_7"}, 0.0)
+    assert (opened.stream, opened.joins, opened.new) == ("series_00001_7", True, False)
+    assert (frame.stream, frame.message_id) == ("series_00001_7", 2)
+    assert machine.end_elsewhere(0.0) == []
+    (last,) = machine.tick(GRACE_S)
+    assert (last.last_id, last.reason, last.quiet_s) == (2, "aborted", GRACE_S)
+    assert machine.counters["series_joined"] == 1
+    assert machine.counters["received"] == machine.counters["images"] == 1
+
+
+def test_joining_ends_the_series_before_and_joining_the_open_one_does_nothing():
+    machine = SeriesMachine()
+    play(machine, start(1), image(0, 1), image(0, 2))
+    events = machine.join(start(2), {"threshold_1": "series_00002"}, 0.0)
+    assert closed(events) == [("series_00001", 1, "aborted")]
+    assert ids(events) == [1]
+    assert machine.join(start(2), {"threshold_1": "series_00002"}, 0.0) == []
+
+
+def test_a_series_that_ended_elsewhere_is_complete_if_all_of_it_is_here():
+    machine = SeriesMachine()
+    play(machine, start(n_images=1), image(0))
+    (last,) = machine.end_elsewhere(0.0)
+    assert (last.last_id, last.reason, last.quiet_s) == (1, "complete", 0.0)
+    assert machine.end_elsewhere(0.0) == []

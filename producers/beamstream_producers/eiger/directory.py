@@ -1,0 +1,146 @@
+"""What other connectors have said of a series: found on the broker, where every one of them writes.
+
+A detector with several clients gives the header of a series to one of them and its end to one of them. Whoever had the
+header made the series' streams; their metadata say which series it is. So nothing more than the broker is needed for
+connectors to work together, or for one that was killed to go on in the middle of a series.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beamstream.address import Address, SourceAddress
+from beamstream.errors import BeamstreamError
+from beamstream.protocol import StreamKeys, decode_metadata
+from beamstream.protocol.client import Server
+from beamstream.state import StreamState, read_state
+from beamstream.streams import newest_streams
+from beamstream_producers.formats.simplon import Start
+
+from .waiting import SeriesKey
+
+log = logging.getLogger(__name__)
+
+N_NEWEST = 32
+"""How many streams are looked at: the newest series has one for each channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSeries:
+    """A series that a connector has opened: what its header said, and the stream's name of each channel."""
+
+    start: Start
+    streams: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a stream is: when it was made, and what its metadata say of its series."""
+
+    created_ns: int
+    simplon: Mapping[str, Any]
+
+
+class SeriesDirectory:
+    """Looks for series in the streams of one data source.
+
+    Parameters
+    ----------
+    source : SourceAddress
+        The data source that the connectors write.
+    broker : str, optional
+        The broker's URL.
+    """
+
+    def __init__(self, source: SourceAddress, broker: str | None = None) -> None:
+        self._source = source
+        self._server = Server(broker)
+        self._known: dict[str, _Known] = {}
+
+    def find(self, wanted: SeriesKey) -> KnownSeries | None:
+        """Return the newest series of the data source if it is this one, and open; a lost broker has none."""
+        try:
+            return self._find(wanted)
+        except BeamstreamError as error:
+            log.debug("series %d cannot be looked for: %s", wanted[0], error)
+            return None
+
+    def has_ended(self, stream: str) -> bool:
+        """Whether another connector has ended a stream."""
+        try:
+            state = self._state(stream)
+        except BeamstreamError as error:
+            log.debug("cannot see whether %s has ended: %s", stream, error)
+            return False
+        return state is not None and state.finished
+
+    def n_there(self, stream: str) -> int | None:
+        """Return how many messages of a stream are there, by all connectors; None where nobody knows."""
+        try:
+            state = self._state(stream)
+        except BeamstreamError as error:
+            log.debug("cannot see what there is of %s: %s", stream, error)
+            return None
+        return None if state is None else state.n_received + state.n_held
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._server.close()
+
+    def _state(self, stream: str) -> StreamState | None:
+        return read_state(self._server, StreamKeys(self._source.stream(stream)))
+
+    def _find(self, wanted: SeriesKey) -> KnownSeries | None:
+        series_id, unique_id = wanted
+        streams: dict[str, str] = {}
+        start: Start | None = None
+        for address in newest_streams(self._server, self._source, N_NEWEST):
+            state = self._state(address.name)
+            simplon = None if state is None else self._simplon(address, state)
+            if state is None or simplon is None:
+                break  # what it is has not been said yet
+            if not simplon:
+                continue  # not of a detector like this
+            is_wanted = (simplon.get("series_id"), simplon.get("series_unique_id")) == (series_id, unique_id)
+            if not is_wanted or state.finished:
+                break
+            start = start or _start(simplon, state)
+            streams.setdefault(str(simplon.get("channel")), address.name)
+        if start is None or set(streams) != set(start.channels):
+            return None
+        return KnownSeries(start, {channel: streams[channel] for channel in start.channels})
+
+    def _simplon(self, address: Address, state: StreamState) -> Mapping[str, Any] | None:
+        """Return what a stream's metadata say of its series, None while there are none; read once: masks are large."""
+        known = self._known.get(address.name)
+        if known is not None and known.created_ns == state.created_ns:
+            return known.simplon
+        packed = self._server.call("GET", StreamKeys(address).meta)
+        if packed is None:
+            return None
+        simplon = decode_metadata(packed).get("simplon", {})
+        if len(self._known) >= N_NEWEST:
+            self._known.clear()
+        self._known[address.name] = _Known(state.created_ns, simplon if isinstance(simplon, Mapping) else {})
+        return self._known[address.name].simplon
+
+
+def _start(simplon: Mapping[str, Any], state: StreamState) -> Start | None:
+    """Return a header as another connector read it, without its tables; None where it cannot be one."""
+    channels, config = simplon.get("channels"), simplon.get("config")
+    version, series_id, unique_id = (simplon.get(key) for key in ("version", "series_id", "series_unique_id"))
+    if not isinstance(channels, list) or not isinstance(config, Mapping):
+        return None
+    if not isinstance(version, int) or not isinstance(series_id, int):
+        return None
+    return Start(
+        version=version,
+        series_id=series_id,
+        config=config,
+        channels=tuple(map(str, channels)),
+        n_images=state.n_expected,
+        series_unique_id=None if unique_id is None else str(unique_id),
+    )
