@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import zmq
 
-from beamstream_producers.eiger.api import ApiError, ApiWatch, StreamApi
+from beamstream_producers.eiger.api import ApiError, StreamApi
 
 
 @pytest.fixture
@@ -47,7 +46,8 @@ def api(answers: dict[str, object]) -> Iterator[StreamApi]:
 
 def test_a_detector_that_is_ready_has_no_problems(api):
     assert api.stream_problems("tcp://dcu:31001") == []
-    assert api.dropped_problems() == []
+    assert api.n_dropped() == 0
+    assert not api.is_acquiring()
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,14 @@ def test_what_keeps_images_from_coming_is_said_in_words(api, answers, path, valu
     assert said in problem
 
 
-def test_images_that_the_detector_dropped_are_said(api, answers):
+def test_images_that_the_detector_dropped_are_counted(api, answers):
     answers["/stream/api/1.8.0/status/dropped"] = {"value": 12}
-    assert "dropped 12 image(s)" in api.dropped_problems()[0]
+    assert api.n_dropped() == 12
+
+
+def test_a_detector_that_takes_images_says_so(api, answers):
+    answers["/detector/api/1.8.0/status/state"] = {"value": "acquire"}
+    assert api.is_acquiring()
 
 
 def test_an_older_api_version_is_found(api, answers):
@@ -81,14 +86,3 @@ def test_an_answer_that_is_no_object_is_an_error_of_ours(api, answers, answer):
     answers["/stream/api/1.8.0/config/mode"] = answer
     with pytest.raises(ApiError):
         api.value("config/mode")
-
-
-def test_an_api_that_does_not_answer_is_a_warning_and_no_more(caplog):
-    with zmq.Context() as context, context.socket(zmq.PULL) as nobody:
-        port = nobody.bind_to_random_port("tcp://127.0.0.1")
-    watch = ApiWatch(StreamApi(f"http://127.0.0.1:{port}"), "tcp://dcu:31001")
-    watch.look_at_stream()
-    watch.look_at_dropped()
-    watch.close()
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert "not checked" in caplog.text

@@ -41,7 +41,8 @@ class Resuming:
             )
         yield StreamClosed(stream="run", last_id=5) if self.until == 5 else StreamLeft(stream="run")
 
-    def note(self, state: StreamState) -> None:
+    def note(self, address: Address, state: StreamState) -> None:
+        assert address == STREAM
         self.opened = state
 
     def counters(self) -> Mapping[str, int]:

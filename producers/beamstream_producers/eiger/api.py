@@ -1,17 +1,14 @@
-"""What a detector's REST API says about its stream, in words. Whatever goes wrong here is a warning, never an error.
+"""What a detector's REST API says about its stream, in words.
 
 References
 ----------
-DECTRIS, SIMPLON API 1.8: `stream/api/<version>/config/mode|format`, `status/state|dropped`.
+DECTRIS, SIMPLON API 1.8: `stream/api/<version>/config/mode|format`, `status/state|dropped`; `detector/…/status/state`.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import logging
-import threading
-from collections.abc import Callable
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -20,8 +17,6 @@ from urllib.request import ProxyHandler, build_opener
 from beamstream.errors import BeamstreamError, UsageError
 
 from .endpoint import PORT_V1, PORT_V2
-
-log = logging.getLogger(__name__)
 
 TIMEOUT_S = 2.0
 """How long a request may take [s]; a detector on the same network answers within milliseconds."""
@@ -69,7 +64,7 @@ class StreamApi:
         # a proxy of the office network knows nothing of a detector
         self._opener = build_opener(ProxyHandler({}))
 
-    def value(self, path: str) -> Any:
+    def value(self, path: str, module: str = "stream") -> Any:
         """Return a value, e.g. of ``config/mode``; None if the detector has no such key.
 
         Raises
@@ -78,7 +73,7 @@ class StreamApi:
             If nobody answers, or with something else than a value.
         """
         for version in API_VERSIONS:
-            url = f"{self.url}/stream/api/{version}/{path}"
+            url = f"{self.url}/{module}/api/{version}/{path}"
             try:
                 with self._opener.open(url, timeout=self._timeout_s) as answer:
                     content = json.loads(answer.read(MAX_ANSWER_BYTES))
@@ -112,48 +107,11 @@ class StreamApi:
             problems.append("the detector's stream is in state 'error'")
         return problems
 
-    def dropped_problems(self) -> list[str]:
-        """Return how many images of the last series the detector itself dropped, in words; nothing if none."""
+    def n_dropped(self) -> int:
+        """Return how many images of the present or last series the detector itself dropped; reset by the next arm."""
         n_dropped = self.value("status/dropped")
-        if not isinstance(n_dropped, int) or n_dropped <= 0:
-            return []
-        return [
-            f"the detector dropped {n_dropped} image(s) of this series before sending them: "
-            "its clients were slower than it was, or none was connected"
-        ]
+        return n_dropped if isinstance(n_dropped, int) and n_dropped > 0 else 0
 
-
-class ApiWatch:
-    """Asks the API beside the running service, each time in a thread of its own, and logs what it says."""
-
-    def __init__(self, api: StreamApi, endpoint: str) -> None:
-        self._api = api
-        self._endpoint = endpoint
-        self._threads: list[threading.Thread] = []
-
-    def look_at_stream(self) -> None:
-        """Check that the stream can work at all."""
-        self._ask(lambda: self._api.stream_problems(self._endpoint))
-
-    def look_at_dropped(self) -> None:
-        """Check whether the detector dropped images of the series that has just ended; reset by the next arm."""
-        self._ask(self._api.dropped_problems)
-
-    def close(self) -> None:
-        """Wait for the last answers, not longer than requests may take."""
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, question: Callable[[], list[str]]) -> None:
-        thread = threading.Thread(target=_log_answer, args=(question,), name="eiger API", daemon=True)
-        self._threads = [thread, *(thread for thread in self._threads if thread.is_alive())]
-        thread.start()
-
-
-def _log_answer(question: Callable[[], list[str]]) -> None:
-    try:
-        problems = question()
-    except ApiError as error:
-        problems = [f"not checked: {error}"]
-    for problem in problems:
-        log.warning("%s", problem)
+    def is_acquiring(self) -> bool:
+        """Whether the detector is taking images."""
+        return bool(self.value("status/state", "detector") == "acquire")

@@ -12,11 +12,12 @@ from beamstream.keep import DEFAULT_KEEP, check_keep
 from beamstream.service import run_source
 from beamstream.sizes import parse_bytes
 
-from .api import ApiWatch, StreamApi
+from .api import StreamApi
 from .directory import SeriesDirectory
 from .endpoint import check_endpoint
 from .naming import DEFAULT_TEMPLATE, StreamTemplate
 from .source import EigerSource
+from .watch import DetectorWatch
 
 Endpoint = Annotated[
     str,
@@ -35,7 +36,7 @@ Api = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="The detector's REST API, e.g. http://DCU: warns if its stream is off or it drops images.",
+        help="The detector's REST API, e.g. http://DCU: says if it is off, drops images, or others take them.",
         show_default=False,
     ),
 ]
@@ -70,17 +71,11 @@ def eiger(
     data_source = parse_source(to)
     retain_s = parse_duration(retain or NEVER)
     queue_bytes = parse_bytes(buffer)
-    watch = ApiWatch(StreamApi(api), check_endpoint(endpoint)) if api else None
-    source = EigerSource(
-        endpoint,
-        template=template,
-        n_series=series,
-        on_series_closed=watch.look_at_dropped if watch else None,
-        directory=SeriesDirectory(data_source, broker),
-    )
+    detector_api = StreamApi(api) if api else None
+    directory = SeriesDirectory(data_source, broker)
+    watch = DetectorWatch(check_endpoint(endpoint), detector_api, directory)
+    source = EigerSource(endpoint, template=template, n_series=series, directory=directory, watch=watch)
     try:
-        if watch:
-            watch.look_at_stream()
         status = run_source(
             source,
             data_source,
@@ -92,6 +87,6 @@ def eiger(
         )
     finally:
         source.close()
-        if watch:
-            watch.close()
+        watch.close()  # which sees now how the last series ended
+        directory.close()
     raise typer.Exit(status)

@@ -77,14 +77,14 @@ class SeriesDirectory:
             return False
         return state is not None and state.finished
 
-    def n_there(self, stream: str) -> int | None:
-        """Return how many messages of a stream are there, by all connectors; None where nobody knows."""
+    def n_missing(self, stream: str) -> int | None:
+        """Return how many messages of a stream came from no connector; None where nobody knows."""
         try:
             state = self._state(stream)
         except BeamstreamError as error:
-            log.debug("cannot see what there is of %s: %s", stream, error)
+            log.debug("cannot see what is missing of %s: %s", stream, error)
             return None
-        return None if state is None else state.n_received + state.n_held
+        return None if state is None else state.n_missing
 
     def close(self) -> None:
         """Close the connections."""

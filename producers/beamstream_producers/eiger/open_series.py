@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from beamstream.address import Address
 from beamstream.service import Event, Produced, StreamClosed, StreamOpened
+from beamstream.state import StreamState
 from beamstream_producers.formats.simplon import Image, Message, Start, image_times, stream_metadata, tick_rate_hz
 
 from .arrivals import ImageIds
@@ -22,6 +25,7 @@ class OpenSeries:
         self.start = start
         self.streams = streams
         self.joins = joins
+        self.names: dict[str, str] = {}  # of the streams that are open, by channel: what they are called on the broker
         self.ids = ImageIds()
         self.last_ids = dict.fromkeys(streams, 0)
         self.n_frames = dict.fromkeys(streams, 0)
@@ -42,11 +46,15 @@ class OpenSeries:
                 n_expected=self.start.n_images,
                 new=not self.joins,
                 joins=self.joins,
+                on_open=partial(self._note_name, channel),
             )
             for channel, stream in self.streams.items()
         ]
         self.start = replace(self.start, arrays={})
         return events
+
+    def _note_name(self, channel: str, address: Address, state: StreamState) -> None:
+        self.names[channel] = address.name
 
     def produced(self, image: Image, timestamp_ns: int | None) -> list[Event]:
         """Return the frames of an image and note that it is here."""

@@ -9,11 +9,11 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from beamstream.service import Event, StreamClosed
+from beamstream.service import Event, StreamClosed, StreamOpened
 from beamstream.stop import StopFlag
 from beamstream_producers.formats.simplon import Message, SimplonError, Start, decode
 
@@ -23,6 +23,7 @@ from .endpoint import PORT_V1, PORT_V2, DetectorSocket
 from .naming import StreamTemplate
 from .series import DEFAULT_GRACE_S, SeriesMachine
 from .transitions import IGNORED_BECAUSE
+from .watch import DetectorWatch
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,12 @@ class EigerSource:
         Ends after this many series; None: when it is stopped.
     grace_s : float
         How long images may come after the end of their series [s].
-    on_series_closed : callable, optional
-        Called without arguments after each series, from the loop's thread: must return at once.
     quiet_s : float
         After how long without any message the log says what to check [s].
     directory : SeriesDirectory, optional
-        Where other connectors of this detector are heard of; without it, this one takes itself for the only one. It is
-        closed with the source.
+        Where other connectors of this detector are heard of; without it, this one takes itself for the only one.
+    watch : DetectorWatch, optional
+        Is told of the series. Both are closed by who made them, when everything has been sent.
 
     Raises
     ------
@@ -83,9 +83,9 @@ class EigerSource:
         template: StreamTemplate | None = None,
         n_series: int | None = None,
         grace_s: float = DEFAULT_GRACE_S,
-        on_series_closed: Callable[[], None] | None = None,
         quiet_s: float = QUIET_S,
         directory: SeriesDirectory | None = None,
+        watch: DetectorWatch | None = None,
     ) -> None:
         self._socket = DetectorSocket(endpoint)
         self._machine = SeriesMachine(
@@ -96,7 +96,7 @@ class EigerSource:
         self._ask_at_s = 0.0
         self._rejected: Counter[str] = Counter()
         self._complaints = Complaints()
-        self._on_series_closed = on_series_closed
+        self._watch = watch
         self._quiet_s = quiet_s
         self._quiet_since_s: float | None = time.monotonic()
 
@@ -134,13 +134,12 @@ class EigerSource:
             "received": counts.get("received", 0) + n_rejected,
             "rejected": n_rejected,
             **{f"rejected_{kind}": count for kind, count in rejected.items()},
+            **(self._watch.counters() if self._watch is not None else {}),
         }
 
     def close(self) -> None:
         """Give the socket back."""
         self._socket.close()
-        if self._directory is not None:
-            self._directory.close()
 
     def _take(self, parts: list[memoryview]) -> list[Event]:
         """Return the events of one message; a bad one has none."""
@@ -185,14 +184,18 @@ class EigerSource:
         if self._directory is None or series is None or now_s < self._ask_at_s:
             return []
         self._ask_at_s = now_s + ENDED_EVERY_S
-        if not all(self._directory.has_ended(stream) for stream in series.streams.values()):
+        if not series.names or not all(map(self._directory.has_ended, series.names.values())):
             return []
         return self._machine.end_elsewhere(now_s)
 
     def _told(self, events: list[Event]) -> list[Event]:
-        """Pass events on, and tell about a series that is closed by them."""
-        if self._on_series_closed is not None and any(isinstance(event, StreamClosed) for event in events):
-            self._on_series_closed()
+        """Pass events on, and tell the watch about series that begin and end with them."""
+        if self._watch is not None:
+            if any(isinstance(event, StreamClosed) for event in events):
+                self._watch.end()
+            series = self._machine.open_series
+            if series is not None and any(isinstance(event, StreamOpened) for event in events):
+                self._watch.begin(series.start.series_id, series.names)
         return events
 
     def _complain_of(self, message: Message, reason: str) -> None:
@@ -212,7 +215,14 @@ class EigerSource:
             log.info("%s %s", said, self._socket.endpoint)
         if self._quiet_since_s is not None and time.monotonic() - self._quiet_since_s >= self._quiet_s:
             self._quiet_since_s = None
-            log.warning("%s", silence(self._socket.endpoint, self._quiet_s, is_connected=self._socket.is_connected))
+            is_acquiring = self._watch is not None and self._watch.is_acquiring
+            said = silence(
+                self._socket.endpoint,
+                self._quiet_s,
+                is_connected=self._socket.is_connected,
+                is_acquiring=is_acquiring,
+            )
+            log.warning("%s", said)
 
 
 def image_bytes(start: Start) -> int:
@@ -221,8 +231,13 @@ def image_bytes(start: Start) -> int:
     return math.prod(start.shape or UNKNOWN_SHAPE) * itemsize * len(start.channels)
 
 
-def silence(endpoint: str, quiet_s: float, *, is_connected: bool) -> str:
+def silence(endpoint: str, quiet_s: float, *, is_connected: bool, is_acquiring: bool) -> str:
     """Return why nothing may have arrived since the start, and what to check."""
+    if is_connected and is_acquiring:
+        return (
+            f"connected to {endpoint}, but nothing arrived for {quiet_s:.0f} s, and the detector is taking images: "
+            "another client of its stream takes them (each goes to one client only), or exposures are that long"
+        )
     if is_connected:
         return (
             f"connected to {endpoint}, but nothing arrived for {quiet_s:.0f} s: is the detector armed and triggered? "

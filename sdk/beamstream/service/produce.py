@@ -105,9 +105,8 @@ class ProducerLoop:
         expected = "" if event.n_expected is None else f", {event.n_expected} message(s) expected"
         log.info("%s opened%s", producer.address, expected)
         if event.on_open is not None:
-            event.on_open(
-                with_retries(lambda _: producer.state(), timeout_s=None, stop=shell.stop, counts=self._opening)
-            )
+            state = with_retries(lambda _: producer.state(), timeout_s=None, stop=shell.stop, counts=self._opening)
+            event.on_open(producer.address, state)
 
     def _make_producer(self, event: StreamOpened, session: str | None) -> Producer:
         name = event.stream

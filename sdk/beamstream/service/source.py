@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from beamstream.address import Address
 from beamstream.frame import Payload
 from beamstream.state import StreamState
 from beamstream.stop import StopFlag
@@ -33,8 +34,8 @@ class StreamOpened:
     joins : bool
         Whether somebody else has opened it and said all about it; here are only further messages of it.
     on_open : callable or None
-        Called with where the stream stands once it is open, before the next event is asked for: what is there already
-        need not be sent again.
+        Called with the stream's address, whose name may have got a number, and with where it stands, once it is open
+        and before the next event is asked for: what is there already need not be sent again.
     """
 
     stream: str
@@ -42,7 +43,7 @@ class StreamOpened:
     n_expected: int | None = None
     new: bool = False
     joins: bool = False
-    on_open: Callable[[StreamState], None] | None = None
+    on_open: Callable[[Address, StreamState], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
