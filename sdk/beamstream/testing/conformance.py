@@ -107,11 +107,11 @@ def check_leaks(subject: Subject) -> None:
     for _ in range(N_LEAKS):
         Runner(subject).run()
     ends_at = time.monotonic() + RELEASE_S
-    while (more := [*_more(threads, _threads()), *_more(files, _open_files())]) and time.monotonic() < ends_at:
+    while len(more := [*_more(threads, _threads()), *_more(files, _open_files())]) >= N_LEAKS:
+        if time.monotonic() > ends_at:
+            raise ConformanceError(name, f"does not give back with close(): {', '.join(more)}")
         gc.collect()
         time.sleep(0.05)
-    if len(more) >= N_LEAKS:
-        raise ConformanceError(name, f"does not give back with close(): {', '.join(more)}")
 
 
 def check_resuming(subject: Subject) -> None:
