@@ -9,9 +9,10 @@ from .frame import Frame, Gap, Header
 
 if TYPE_CHECKING:
     from .consumer import Consumer
+    from .joined import Join, JoinedFrames
     from .producer import Producer
 else:
-    _ON_DEMAND = {"Consumer": ".consumer", "Producer": ".producer"}
+    _ON_DEMAND = {"Consumer": ".consumer", "Join": ".joined", "JoinedFrames": ".joined", "Producer": ".producer"}
 
     def __getattr__(name: str) -> Any:
         """Import what stands on redis-py when it is first asked for: not every program that imports us talks to it."""
@@ -20,4 +21,15 @@ else:
         return getattr(import_module(_ON_DEMAND[name], __name__), name)
 
 
-__all__ = ["Address", "BeamstreamError", "Consumer", "Frame", "Gap", "Header", "Producer", "SourceAddress"]
+__all__ = [
+    "Address",
+    "BeamstreamError",
+    "Consumer",
+    "Frame",
+    "Gap",
+    "Header",
+    "Join",
+    "JoinedFrames",
+    "Producer",
+    "SourceAddress",
+]

@@ -42,6 +42,18 @@ def drain(consumer: Consumer, *, timeout_s: float = 0.3) -> list[Frame]:
         consumer.acknowledge(frames[-1])
 
 
+def test_a_loop_that_gives_a_message_back_and_goes_on_gets_it_again(finished: str) -> None:
+    seen: list[int] = []
+    with Consumer(ADDRESS, broker=finished, group="g") as consumer:
+        for frame in consumer:
+            seen.append(frame.message_id)
+            if seen.count(frame.message_id) < 3 and frame.message_id in (3, N_MESSAGES):
+                consumer.negative_acknowledge(frame, 0)
+        consumer.flush()
+        assert sorted(seen) == sorted([*range(1, N_MESSAGES + 1), 3, 3, N_MESSAGES, N_MESSAGES])
+        assert group_info(Server(finished), ADDRESS, "g").n_pending == 0
+
+
 def test_a_message_never_comes_before_it_is_due_and_the_earlier_one_comes_first(finished: str) -> None:
     server = Server(finished)
     delays_s = {1: 0.9, 2: 0.3, 3: 0.6}

@@ -112,6 +112,9 @@ class Consumer(DirectReads):
     ...         image = frame.array()
     """
 
+    _given_back = ""
+    """Entry that was handed back last: a loop that comes for the next one is not done with it."""
+
     def __new__(cls, where: str | Address | os.PathLike[str], **_options: Any) -> Consumer:
         """Make the reader that `where` needs: this one, or one of files."""
         if cls is not Consumer or not is_path(where):
@@ -259,7 +262,8 @@ class Consumer(DirectReads):
     def __iter__(self) -> Iterator[Frame]:
         """Yield messages until the stream is finished; each is acknowledged when the next one is asked for.
 
-        A loop that is left by an exception leaves its frame unacknowledged: it is given back when the consumer closes.
+        One that the loop has given back is not. A loop that is left by an exception leaves its frame unacknowledged: it
+        is given back when the consumer closes.
 
         Raises
         ------
@@ -271,8 +275,9 @@ class Consumer(DirectReads):
                 frame = self.next(self._timeout_s)
             except StreamFinishedError:
                 return
+            self._given_back = ""
             yield frame
-            if self._acknowledger is not None:
+            if self._acknowledger is not None and self._given_back != frame.entry_id:
                 self.acknowledge(frame)
 
     # --- acknowledging -----------------------------------------------------------------------------------------
@@ -313,12 +318,14 @@ class Consumer(DirectReads):
         member = self._with_group().member
         if delay_s is not None and not 0 <= delay_s <= MAX_DELAY_S:
             raise UsageError(f"a delay of {delay_s} s cannot be; it lies between 0 and {MAX_DELAY_S:g} s")
+        self._given_back = frame.entry_id
         buried = self._with_retries(lambda: member.give_back(frame.message_id, frame.entry_id, delay_s, why))
         self.counts.n_dead += buried
         self._gave_back = self._gave_back or not buried
 
     def hand_back(self, frame: Frame) -> None:
         """Leave a frame to others, untried: when this consumer closes they get it, and it counts as no attempt."""
+        self._given_back = frame.entry_id
         self._with_group().member.hand_back(frame.entry_id)
 
     def flush(self) -> None:

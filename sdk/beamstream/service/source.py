@@ -120,5 +120,5 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back sockets and files; called once, after the last event or after an error."""
+        """Give back sockets, files and threads; called after the last event or after an error, perhaps twice."""
         ...
