@@ -11,7 +11,10 @@ from beamstream.cli.options import Json
 from beamstream.stop import Stop, stop_on_signals
 
 from . import flags
+from .acquisition import State
 from .eiger import SimulatedEiger
+from .faults import Faults
+from .faults.report import describe_last, describe_total, list_faults
 from .options import BUFFER_IMAGES, SimulatedEigerOptions
 
 LOOK_S = 0.2
@@ -56,6 +59,7 @@ def eiger(
     auto: flags.Auto = False,
     series: flags.NSeries = 1,
     first_series: flags.FirstSeries = 1,
+    faults: flags.FaultText = None,
     as_json: Json = False,
 ) -> None:
     """Simulate an EIGER2: its stream, version 1 or 2, and its REST interface.
@@ -68,8 +72,15 @@ def eiger(
 
     stream simulate eiger --size 4M --format v1 --auto --series 3 --rate 0 --wait
 
+    stream simulate eiger --auto --series 5 --faults drop=0.01,reorder=0.02,abort=0.2,garbage=0.01,second-client=0.5
+
+    stream simulate eiger --faults list
+
     curl -X PUT http://127.0.0.1:8088/detector/api/1.8.0/command/arm
     """
+    if faults == "list":
+        typer.echo(list_faults())
+        raise typer.Exit
     ports = _stream_ports(version, stream_port)
     options = SimulatedEigerOptions(
         size=size.value,
@@ -90,6 +101,7 @@ def eiger(
         cbor_port=ports[flags.Version.V2],
         api_port=api_port,
         first_series_id=first_series,
+        faults=Faults.parse(faults) if faults else Faults(),
     )
     raise typer.Exit(_run(options, n_series=series if auto else None, as_json=as_json))
 
@@ -110,6 +122,8 @@ def _run(options: SimulatedEigerOptions, *, n_series: int | None, as_json: bool)
             _report(detector, as_json=as_json)
         else:
             _take_series(detector, n_series, stop, as_json=as_json)
+    if options.faults.any:
+        typer.echo(describe_total(detector.journal, as_json=as_json))
     return stop.exit_status
 
 
@@ -120,6 +134,8 @@ def _take_series(detector: SimulatedEiger, n_series: int, stop: Stop, *, as_json
             return
         detector.arm()
         for _ in range(detector.options.n_triggers):
+            if detector.state is not State.READY:
+                break  # it has restarted
             if not _wait(detector.begin_trigger().wait, stop):
                 detector.abort()
                 break
@@ -146,6 +162,9 @@ def _announce(detector: SimulatedEiger, *, as_json: bool) -> None:
 
 
 def _report(detector: SimulatedEiger, *, as_json: bool) -> None:
+    if detector.options.faults.any:
+        typer.echo(describe_last(detector.journal, as_json=as_json))
+        return
     if detector.series_id < detector.options.first_series_id:
         return  # nothing was ever armed
     if as_json:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .acquisition import Acquisition, Command, CommandRefusedError, Event, State
+from .faults.journal import Journal
 from .images.detectors import pixel_mask
 from .images.frames import Truth
 from .images.pool import FramePool
@@ -25,6 +26,7 @@ from .parameters import (
     detector_configuration,
     stream_configuration,
 )
+from .sending.garbage import make_plan
 from .sending.messages import VERSIONS
 from .sending.sender import Begin, Expose, Finish, Sender
 from .sending.sockets import StreamSockets
@@ -64,7 +66,13 @@ class DetectorControl:
             options.host, {1: options.legacy_port, 2: options.cbor_port}, self._queue_length()
         )
         self._sender = Sender(
-            self._sockets, buffer_images=options.buffer_images, wait=options.wait, drain_s=options.drain_s
+            self._sockets,
+            buffer_images=options.buffer_images,
+            wait=options.wait,
+            drain_s=options.drain_s,
+            linger_s=options.linger_s,
+            plan=make_plan(options.faults, options.seed),
+            on_restart=self._restarted,
         )
         self.initialize()
         self.change("stream", {"mode": "enabled"})
@@ -119,6 +127,11 @@ class DetectorControl:
         return self._sender.outbox.n_lost
 
     @property
+    def journal(self) -> Journal:
+        """What was done to the messages of each series; see `sim.faults`."""
+        return self._sender.journal
+
+    @property
     def mask(self) -> npt.NDArray[np.uint32]:
         """The pixel mask, (n_slow, n_fast) uint32, by the bits of SIMPLON."""
         return pixel_mask(self.model, self.options.seed)
@@ -130,6 +143,10 @@ class DetectorControl:
     def frame(self, image_id: int) -> npt.NDArray[Any]:
         """Make the pixels of image `image_id` again, (n_slow, n_fast)."""
         return self._frames().frame(image_id)
+
+    def payload(self, image_id: int) -> bytes:
+        """Return the packed pixels of an image, as they are sent."""
+        return self._frames().payload(image_id)
 
     def _frames(self) -> FramePool:
         return self._maker.pool(self.configuration("detector"), self.configuration("stream"))
@@ -312,6 +329,11 @@ class DetectorControl:
                 self._post_finish(aborted=False)
             elif series.external:
                 self._expose(by_command=False)
+
+    def _restarted(self) -> None:
+        """Be as after switching on, but with the configuration kept; called by the sender."""
+        with self._lock:
+            self._acquisition = Acquisition(state=State.IDLE, last_series_id=self.options.first_series_id - 1)
 
     def _end(self, command: Command) -> int:
         with self._lock:

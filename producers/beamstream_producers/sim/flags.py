@@ -93,3 +93,12 @@ Auto = Annotated[
 ]
 NSeries = Annotated[int, typer.Option("--series", metavar="N", min=1, help="How many series --auto takes.")]
 FirstSeries = Annotated[int, typer.Option("--first-series", metavar="ID", min=1, help="Number of the first series.")]
+FaultText = Annotated[
+    str | None,
+    typer.Option(
+        "--faults",
+        metavar="TEXT",
+        help="What goes wrong, e.g. drop=0.01,late-header; 'list' tells what there is.",
+        show_default=False,
+    ),
+]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from beamstream.errors import UsageError
 
+from .faults.kinds import Faults
 from .sending.sender import DRAIN_S
 
 BUFFER_IMAGES = 1000
@@ -68,6 +69,8 @@ class SimulatedEigerOptions:
         TCP ports; 0 for any that is free.
     first_series_id : int
         Number of the first series.
+    faults : Faults
+        What goes wrong; which message suffers what follows from `seed`.
 
     Raises
     ------
@@ -96,6 +99,7 @@ class SimulatedEigerOptions:
     cbor_port: int = 0
     api_port: int = 0
     first_series_id: int = 1
+    faults: Faults = field(default_factory=Faults)
 
     def __post_init__(self) -> None:
         # the rest is checked by the configuration that it goes into, and by the sockets

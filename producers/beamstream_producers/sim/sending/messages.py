@@ -84,6 +84,11 @@ class SeriesMessages:
         """Version of the stream, 1 or 2."""
         return VERSIONS[self.stream["format"]]
 
+    @property
+    def n_images(self) -> int:
+        """How many images the start promises."""
+        return int(self.detector["nimages"] * self.detector["ntrigger"])
+
     def start(self) -> list[Buffer]:
         """Return the parts of the first message."""
         detail = self.stream["header_detail"]
@@ -95,7 +100,7 @@ class SeriesMessages:
                 header_detail=detail,
                 config=self._config_v1() if self.version == 1 else self._config_v2(),
                 channels=(CHANNEL,),
-                n_images=self.detector["nimages"] * self.detector["ntrigger"],
+                n_images=self.n_images,
                 shape=recipe.model.shape,
                 dtype=recipe.dtype.str,
                 arrays=self._arrays() if detail == "all" else {},
