@@ -48,7 +48,7 @@ def test_a_payload_comes_back_from_a_file_byte_for_byte(file, image, codec):
     payload = bytes(codecs.encode(image, codec))
     dataset = write_chunk(file, codecs.to_hdf5_chunk(payload, codec, image.shape, U2), image.shape, U2)
     _, stored = dataset.id.read_direct_chunk((0, 0, 0))
-    assert bytes(codecs.from_hdf5_chunk(stored, codec)) == payload
+    assert bytes(codecs.from_hdf5_chunk(stored, codec, U2)) == payload
 
 
 @pytest.mark.parametrize("codec", ["none", "lz4", "bslz4"])
@@ -97,8 +97,23 @@ def test_a_codec_without_a_filter_is_refused(image):
         codecs.from_hdf5_chunk(b"", "trpx")
 
 
+def test_byte_offsets_that_could_be_shorter_keep_their_pixels_and_say_that_their_bytes_are_lost(file):
+    wasteful = b"\x05" + b"\x80\x01\x00" + b"\x80\x00\x80\x02\x00\x00\x00"  # 5, 6, 8: the last two in 3 and 7 bytes
+    chunk = codecs.to_hdf5_chunk(wasteful, "byte-offset", (1, 3), np.dtype("<i4"))
+    assert not chunk.comes_back
+    assert write_chunk(file, chunk, (1, 3), np.dtype("<i4"))[0].tolist() == [[5, 6, 8]]
+    assert bytes(codecs.from_hdf5_chunk(chunk.data, "byte-offset")) == b"\x05\x01\x02"
+
+
+@pytest.mark.parametrize("chunk", [b"", bytes(8), struct.pack(">QI", 2**62, 8192), struct.pack(">QI", 16, 8192)])
+def test_a_chunk_that_no_byte_offsets_can_be_made_of_is_refused(chunk):
+    with pytest.raises(CodecError):
+        codecs.from_hdf5_chunk(chunk, "byte-offset")
+
+
 def test_filters_and_options_are_those_of_hdf5plugin():
     bitshuffle, lz4 = hdf5plugin.Bitshuffle(nelems=0, cname="lz4"), hdf5plugin.LZ4(nbytes=0)
     assert hdf5.FILTERS["bslz4"] == (bitshuffle.filter_id, bitshuffle.filter_options)
     assert hdf5.FILTERS["lz4"] == hdf5.FILTERS["lz4-block"] == (lz4.filter_id, lz4.filter_options)
+    assert hdf5.FILTERS["byte-offset"] == hdf5.FILTERS["bslz4"]
     assert hdf5.FILTERS.keys() == codecs.CODECS.keys()

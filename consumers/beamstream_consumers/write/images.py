@@ -2,7 +2,9 @@
 
 A chunk is one image and its position is its message id - 1, so writing a message again writes the same chunk again.
 Nothing is compressed or decompressed here: what detectors send as bslz4 or lz4 is what HDF5's filters 32008 and
-32004 store, and every reader with these filters unpacks it.
+32004 store, and every reader with these filters unpacks it. The exception are the byte offsets of CBF files, which no
+filter reads: they are packed anew as bslz4, the attribute ``codec`` tells what they were, and their bytes can be made
+again from the pixels. Where that is not so, because their sender packed wastefully, ``bytes_lost`` counts it.
 
 Images that never came have no chunk. They read as the fill value, which says «no data» in each dtype: the largest
 unsigned value (what DECTRIS writes into masked pixels), -1, or NaN.
@@ -24,6 +26,9 @@ from beamstream.frame import Payload
 
 LZ4_BLOCK_HEADER_BYTES = 16
 """What stands before a ``lz4-block`` payload in its chunk [bytes]: sizes of array, block and packed block."""
+
+BYTES_LOST = "bytes_lost"
+"""Attribute: how many payloads cannot be made again from the file; their pixels are there."""
 
 GROW_AT_LEAST = 1024
 """Smallest step by which the dataset grows [images]; without chunks an image costs nothing."""
@@ -144,19 +149,23 @@ class ImageStack:
             )
         if index >= self._n_images:
             self._resize(max(int(index * GROW_FACTOR), index + GROW_AT_LEAST))
+        if not image.chunk.comes_back:
+            self._dataset.attrs[BYTES_LOST] = int(self._dataset.attrs.get(BYTES_LOST, 0)) + 1
         self._dataset.id.write_direct_chunk((index, 0, 0), image.chunk.data)
 
     def payload(self, index: int) -> Payload | None:
         """Read back the payload of the image at `index`; None where the chunk does not tell it.
 
         A ``lz4-block`` that is as long as its pixels is stored unpacked (`codecs.to_hdf5_chunk` says why), and packing
-        it again need not give the same bytes.
+        it again need not give the same bytes; likewise byte offsets of a wasteful sender.
         """
+        if self._dataset.attrs.get(BYTES_LOST):
+            return None
         _, data = self._dataset.id.read_direct_chunk((index, 0, 0))
         image_bytes = math.prod(self.image_shape) * self._dtype.itemsize
         if self._codec == "lz4-block" and len(data) - LZ4_BLOCK_HEADER_BYTES == image_bytes:
             return None
-        return codecs.from_hdf5_chunk(data, self._codec)
+        return codecs.from_hdf5_chunk(data, self._codec, self._dtype)
 
     def cut(self, n_images: int) -> None:
         """Let the dataset end with image `n_images`."""

@@ -9,6 +9,7 @@ anything else than return the right array or raise a `CodecError`.
 | `lz4`       | HDF5 filter 32004 chunk: 8-byte BE total, 4-byte BE block size, then per block 4-byte BE length + LZ4 |
 | `lz4-block` | one raw LZ4 block with no header at all (SIMPLON stream v1 `lz4<`)                                 |
 | `bslz4`     | HDF5 filter 32008 chunk: same 12-byte header, blocks of bit-shuffled data                          |
+| `byte-offset` | CBF's x-CBF_BYTE_OFFSET: differences of 1, 2, 4 or 8 bytes, without the MIME header around them  |
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from beamstream.errors import UnknownCodecError
 
-from . import bslz4, lz4, none
+from . import bslz4, byte_offset, lz4, none
 from .arrays import MAX_ARRAY_BYTES, check_target, payload_view, size_bytes
 from .hdf5 import Hdf5Chunk, from_hdf5_chunk, to_hdf5_chunk
 
@@ -61,6 +62,7 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
         "lz4": Codec(decode=lz4.decode, encode=lz4.encode),
         "lz4-block": Codec(decode=lz4.decode_block, encode=lz4.encode_block),
         "bslz4": Codec(decode=bslz4.decode, encode=bslz4.encode),
+        "byte-offset": Codec(decode=byte_offset.decode, encode=byte_offset.encode),
     }
 )
 """Every codec by the name that a header carries."""
@@ -79,7 +81,7 @@ def decode(
     ----------
     payload : bytes-like
         The bytes as they were sent; not copied.
-    codec : {"none", "lz4", "lz4-block", "bslz4"}
+    codec : {"none", "lz4", "lz4-block", "bslz4", "byte-offset"}
         How they are packed.
     shape : tuple of int
         Shape of the array, slowest axis first; 1 to 32 axes, none of them empty.
@@ -122,7 +124,7 @@ def encode(array: npt.NDArray[Any], codec: str) -> bytes | memoryview:
     ----------
     array : C-contiguous array, any shape with 1 to 32 axes
         Numbers of 1, 2, 4 or 8 bytes; its byte order is kept.
-    codec : {"none", "lz4", "lz4-block", "bslz4"}
+    codec : {"none", "lz4", "lz4-block", "bslz4", "byte-offset"}
         How to pack it.
 
     Returns

@@ -16,6 +16,11 @@ from beamstream.errors import CorruptPayloadError, PayloadSizeError, UnknownCode
 
 from .arrays import payload_view, size_bytes
 from .blocks import read_header
+from .bslz4 import decode as decode_bslz4
+from .bslz4 import encode as encode_bslz4
+from .byte_offset import NAME as BYTE_OFFSET
+from .byte_offset import decode_and_judge
+from .byte_offset import encode as encode_byte_offset
 from .lz4 import MAX_BLOCK_BYTES, decode_block
 
 LZ4_FILTER_ID = 32004
@@ -25,10 +30,17 @@ FILTERS: dict[str, tuple[int | None, tuple[int, ...]]] = {
     "lz4": (LZ4_FILTER_ID, (0,)),  # block size: the default; every chunk states its own
     "lz4-block": (LZ4_FILTER_ID, (0,)),
     "bslz4": (BITSHUFFLE_FILTER_ID, (0, 2)),  # block size as above; 2 is LZ4 behind the shuffling
+    BYTE_OFFSET: (BITSHUFFLE_FILTER_ID, (0, 2)),  # HDF5 has no filter for it: packed anew
 }
+
+CBF_DTYPE = np.dtype("<i4")
+"""What a PILATUS counts in."""
 
 ONE_BLOCK = struct.Struct(">QII")
 """Header of an LZ4 chunk of one block: size of the array, size of a block, length of the packed block [bytes]."""
+
+TOTAL = struct.Struct(">Q")
+"""What every chunk but one without a filter begins with: size of the array [bytes]."""
 
 Payload = bytes | bytearray | memoryview
 
@@ -45,11 +57,14 @@ class Hdf5Chunk:
         What the filter is created with (h5py's `compression_opts`).
     data : bytes-like
         The bytes of the chunk.
+    comes_back : bool
+        Whether `from_hdf5_chunk` gives the payload's own bytes; else only its pixels are in the chunk.
     """
 
     filter_id: int | None
     filter_options: tuple[int, ...]
     data: Payload
+    comes_back: bool = True
 
 
 def to_hdf5_chunk(payload: Payload, codec: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Hdf5Chunk:
@@ -69,7 +84,8 @@ def to_hdf5_chunk(payload: Payload, codec: str, shape: tuple[int, ...], dtype: n
     Returns
     -------
     Hdf5Chunk
-        Its filter and its bytes: the payload itself, or a copy behind 16 bytes of header for `lz4-block`.
+        Its filter and its bytes: the payload itself; a copy behind 16 bytes of header for `lz4-block`; for
+        `byte-offset`, which no filter reads, its pixels packed anew as `bslz4`.
 
     Raises
     ------
@@ -82,12 +98,19 @@ def to_hdf5_chunk(payload: Payload, codec: str, shape: tuple[int, ...], dtype: n
     -----
     The filter takes a block as long as its content for one that is not packed. A `lz4-block` payload of exactly that
     length is therefore unpacked here: its pixels are right, its bytes come back packed anew.
+
+    Byte offsets are made again from the pixels, which gives the payload's own bytes wherever its sender packed each
+    difference as short as can be; every one that we know does.
     """
     if codec not in FILTERS:
         raise UnknownCodecError(codec, tuple(FILTERS))
     filter_id, filter_options = FILTERS[codec]
     view = payload_view(payload)
     n_bytes = size_bytes(shape, dtype, codec)
+    if codec == BYTE_OFFSET:
+        pixels, is_shortest = decode_and_judge(view, shape, dtype)
+        data = encode_bslz4(pixels)
+        return Hdf5Chunk(filter_id=filter_id, filter_options=filter_options, data=data, comes_back=is_shortest)
     if codec == "none" and view.size != n_bytes:
         raise PayloadSizeError("payload without compression", view.size, n_bytes)
     if codec in {"lz4", "bslz4"}:
@@ -100,7 +123,7 @@ def to_hdf5_chunk(payload: Payload, codec: str, shape: tuple[int, ...], dtype: n
     return Hdf5Chunk(filter_id=filter_id, filter_options=filter_options, data=payload)
 
 
-def from_hdf5_chunk(data: Payload, codec: str) -> Payload:
+def from_hdf5_chunk(data: Payload, codec: str, dtype: np.dtype[Any] = CBF_DTYPE) -> Payload:
     """Make the bytes of a chunk the payload they came from, so that its checksum can be computed again.
 
     Parameters
@@ -109,21 +132,28 @@ def from_hdf5_chunk(data: Payload, codec: str) -> Payload:
         What `to_hdf5_chunk` made.
     codec : str
         How the payload was packed.
+    dtype : dtype
+        Its element; asked for `byte-offset` only.
 
     Returns
     -------
     bytes-like
-        The payload, not copied.
+        The payload, not copied; made again for `byte-offset`.
 
     Raises
     ------
     UnknownCodecError
         If there is no such codec.
-    CorruptPayloadError
-        If a chunk for `lz4-block` is not one block from its first to its last byte.
+    CodecError
+        If a chunk for `lz4-block` is not one block from its first to its last byte, or one for `byte-offset` cannot be
+        unpacked.
     """
     if codec not in FILTERS:
         raise UnknownCodecError(codec, tuple(FILTERS))
+    if codec == BYTE_OFFSET:
+        chunk = payload_view(data)
+        n_bytes = TOTAL.unpack_from(chunk.data)[0] if chunk.size >= TOTAL.size else 0
+        return encode_byte_offset(decode_bslz4(chunk, (n_bytes // dtype.itemsize,), dtype, None))
     if codec != "lz4-block":
         return data
     view = payload_view(data)

@@ -1,8 +1,8 @@
-"""Unpacking in numba: LZ4 blocks, blocks of bit-shuffled elements, and the walk over a chunk's block lengths.
+"""Unpacking in numba: LZ4 blocks, blocks of bit-shuffled elements, the walk over block lengths, byte offsets.
 
 Policy: safe on any input. Every read is checked against the end of the payload, every write against the end of its
 block, every match against the start of its block, before it happens. Nothing here raises: a function returns a status
-and the number of the block it stopped at; `blocks` turns them into errors. The GIL is released throughout.
+and the number of the block or element it stopped at; `blocks` turns them into errors. The GIL is released throughout.
 
 Indices are unsigned: numba then leaves out the code for negative ones, and LLVM turns the copying loops into vector
 moves (measured on bslz4: 1 GB/s with signed indices, 5 GB/s with unsigned ones). All functions stand in this one file
@@ -15,6 +15,7 @@ References
 ----------
 LZ4 block format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
 8x8 bit transposition: H. S. Warren, Hacker's Delight, section 7-3.
+Byte offsets: CBFlib manual, section 3.3.3.
 """
 
 from __future__ import annotations
@@ -25,18 +26,24 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba import uint64, uintp
+from numba import int64, uint64, uintp
 
 OK = 0
 LENGTH_CUT_OFF = 1
 BLOCK_CUT_OFF = 2
 BYTES_LEFT_OVER = 3
 BAD_LZ4 = 4
+VALUE_CUT_OFF = 5
+VALUE_OUT_OF_RANGE = 6
+BYTES_BEHIND_VALUES = 7
 STATUS_TEXT = {
     LENGTH_CUT_OFF: "the payload ends where the length of block {block} should be",
     BLOCK_CUT_OFF: "block {block} reaches over the end of the payload",
     BYTES_LEFT_OVER: "bytes are missing or left over after the last block ({block} blocks)",
     BAD_LZ4: "block {block} is no valid LZ4 of its size",
+    VALUE_CUT_OFF: "the payload ends within element {block} or before it",
+    VALUE_OUT_OF_RANGE: "element {block} does not fit its type",
+    BYTES_BEHIND_VALUES: "bytes are left over after the last of {block} elements",
 }
 
 SHORT_COPY = 16
@@ -49,12 +56,18 @@ FAR_FROM_END = 32
 FAR_FROM_LAST = 64
 """From here on a short sequence cannot leave the target [bytes]: up to 14 literals, 24 bytes for a match up to 18."""
 
+ESCAPE = 0x80
+"""A byte offset that says that a longer one follows: the lowest value of a signed byte."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 Unsigned = npt.NDArray[Any]
 Index = Any
 """An unsigned index or length: numba's uintp inside the kernels, which is neither int nor a NumPy scalar to mypy."""
+
+Signed = Any
+"""A number: numba's int64 inside the kernels."""
 
 
 def compiled(function: Function) -> Function:
@@ -347,3 +360,123 @@ def unpack_bslz4_chunk(src: Bytes, start: int, out: Unsigned, n_block: int) -> t
             return BAD_LZ4, block
         _unshuffle(words, plane, part)
     return OK, 0
+
+
+# --- byte offset -------------------------------------------------------------------------------------------------
+
+
+@compiled
+def _signed(src: Bytes, at: Index, n: int) -> Signed:
+    """Read a signed integer of 1, 2, 4 or 8 bytes, lowest first."""
+    value = uint64(0)
+    for k in range(n):
+        value |= uint64(src[at + uintp(k)]) << uint64(8 * k)
+    shift = uint64(64 - 8 * n)
+    return int64(value << shift) >> int64(shift)
+
+
+@compiled
+def _delta_bytes(delta: Signed) -> int:
+    """Return how many bytes hold a difference: the lowest value of each size announces the next one."""
+    if -128 < delta < 128:
+        return 1
+    if -32768 < delta < 32768:
+        return 2
+    return 4 if -2147483648 < delta < 2147483648 else 8
+
+
+@compiled
+def _unpack_small(src: Bytes, at: Index, out: Unsigned, to: Index, n: Index, value: Signed) -> tuple[Index, Signed]:
+    """Unpack up to `n` differences of one byte, which are all there; stop at one that is longer."""
+    for k in range(n):
+        byte = src[at + uintp(k)]
+        if byte == ESCAPE:
+            return uintp(k), value
+        value += int64(np.int8(byte))
+        out[to + uintp(k)] = value
+    return n, value
+
+
+@compiled
+def unpack_byte_offset(src: Bytes, out: Unsigned, lowest: int, highest: int) -> tuple[int, int, bool]:
+    """Unpack CBF's byte offsets.
+
+    Parameters
+    ----------
+    src : (m,) uint8
+        The payload.
+    out : (n,) signed or unsigned integers of 1, 2 or 4 bytes, or int64
+        Where the elements go.
+    lowest, highest : int
+        What an element can hold. Of int64 everything can be held, as sums are taken modulo 2^64 there.
+
+    Returns
+    -------
+    (int, int, bool)
+        A status, the number of the element it is about, from 0, and whether every difference was as short as can be.
+    """
+    at, end, to, last = uintp(0), uintp(src.size), uintp(0), uintp(out.size)
+    value: Signed = int64(0)
+    shortest = True
+    wraps = out.itemsize == 8
+    while to < last:
+        # so many differences of one byte are there, and none of them can lead out of the element's range
+        room = last - to if wraps else min(last - to, uintp(min(highest - value, value - lowest)) // uintp(127))
+        n, value = _unpack_small(src, at, out, to, min(room, end - at), value)
+        at, to = at + n, to + n
+        if to == last:
+            break
+        size = 1
+        while True:
+            if uintp(size) > end - at:
+                return VALUE_CUT_OFF, int(to), shortest
+            delta = _signed(src, at, size)
+            at += uintp(size)
+            if size == 8 or delta != -(int64(1) << int64(8 * size - 1)):
+                break
+            size *= 2
+        shortest &= _delta_bytes(delta) == size
+        after = value + delta
+        if not wraps and (((value ^ after) & (delta ^ after)) < 0 or after < lowest or after > highest):
+            return VALUE_OUT_OF_RANGE, int(to), shortest
+        value = after
+        out[to] = value
+        to += uintp(1)
+    return (OK if at == end else BYTES_BEHIND_VALUES), int(to), shortest
+
+
+@compiled
+def byte_offset_bytes(values: Unsigned) -> int:
+    """Return how many bytes `pack_byte_offset` makes of integers, (n,)."""
+    n_bytes = 0
+    before: Signed = int64(0)
+    for k in range(values.size):
+        value = int64(values[k])
+        size = _delta_bytes(value - before)
+        n_bytes += 2 * size - 1  # 1, 3, 7 or 15: each size is announced by those below it
+        before = value
+    return n_bytes
+
+
+@compiled
+def pack_byte_offset(values: Unsigned, out: Bytes) -> None:
+    """Pack integers, (n,), as byte offsets, each as short as can be; `out` has just the room."""
+    at = uintp(0)
+    before: Signed = int64(0)
+    for k in range(values.size):
+        value = int64(values[k])
+        delta = value - before
+        before = value
+        size = _delta_bytes(delta)
+        step = 1
+        while step < size:
+            for _ in range(step - 1):
+                out[at] = np.uint8(0)
+                at += uintp(1)
+            out[at] = np.uint8(ESCAPE)
+            at += uintp(1)
+            step *= 2
+        bits = uint64(delta)
+        for j in range(size):
+            out[at] = np.uint8((bits >> uint64(8 * j)) & uint64(255))
+            at += uintp(1)
