@@ -187,4 +187,9 @@ def is_path(where: object) -> bool:
         return False
     if where.startswith(PATH_STARTS) or ("/" in where and any(Path(where).glob("*.seg"))):
         return True
-    return "." in where and Path(where).exists()
+    return "." in where and path_exists(Path(where))
+
+
+def path_exists(path: Path) -> bool:
+    """Whether there is something at a path; behind a ``#`` it may say which part of a file is meant."""
+    return path.exists() or ("#" in path.name and path.with_name(path.name.rpartition("#")[0] or "#").is_file())

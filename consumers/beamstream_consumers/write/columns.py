@@ -23,7 +23,7 @@ MAX_COLUMNS = 64
 CHUNK_ROWS = 4096
 """Rows per chunk: 32 kB of 8-byte numbers, which the chunk cache holds for every column."""
 
-OWN_COLUMNS = {"message_id": "<u8", "timestamp": "<i8", "checksum": "<u8", "received": "<u1"}
+OWN_COLUMNS = {"message_id": "<u8", "timestamp": "<i8", "checksum": "<u8", "received": "<u1", "late": "<u1"}
 """Columns that are always there; a message cannot bring others of these names."""
 
 

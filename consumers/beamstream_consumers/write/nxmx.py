@@ -51,7 +51,15 @@ class Acquisition:
     n_expected: int | None
 
 
-def complete_nxmx(entry: h5py.Group, acquisition: Acquisition) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What was added to a file: paths of all of it, and of what nobody said (filled with `UNKNOWN` or NaN)."""
+
+    added: list[str]
+    unknown: list[str]
+
+
+def complete_nxmx(entry: h5py.Group, acquisition: Acquisition) -> Completed:
     """Add to `entry` what NXmx requires and is not there.
 
     Parameters
@@ -63,8 +71,8 @@ def complete_nxmx(entry: h5py.Group, acquisition: Acquisition) -> list[str]:
 
     Returns
     -------
-    list of str
-        Paths of what nobody said and was filled with `UNKNOWN` or NaN.
+    Completed
+        Which paths were added; readers that want what was said alone leave them out.
     """
     completion = _Completion()
     entry.attrs["NX_class"] = "NXentry"
@@ -86,7 +94,7 @@ def complete_nxmx(entry: h5py.Group, acquisition: Acquisition) -> list[str]:
     _complete_detector_group(completion, instrument, detector)
     if "data" not in detector and "data" in data:
         detector["data"] = data["data"]  # a hard link: the same images under NXdetector's own name
-    return completion.unknowns
+    return Completed(completion.added, completion.unknowns)
 
 
 def finish_times(entry: h5py.Group, end_ns: int) -> None:
@@ -114,6 +122,7 @@ class _Completion:
 
     def __init__(self) -> None:
         self.unknowns: list[str] = []
+        self.added: list[str] = []
 
     def group(self, parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
         """Return the first group of this class in `parent`, made as `name` where there is none."""
@@ -122,6 +131,8 @@ class _Completion:
                 return child
         while name in parent and not isinstance(parent[name], h5py.Group):
             name += "_"  # the metadata has something else of this name; it stays
+        if name not in parent:
+            self.added.append(f"{parent.name}/{name}")
         group = parent.require_group(name)
         group.attrs["NX_class"] = nx_class
         return group
@@ -129,6 +140,7 @@ class _Completion:
     def add(self, group: h5py.Group, name: str, value: Any, **attributes: Any) -> None:
         """Add a field that is known."""
         if name not in group:
+            self.added.append(f"{group.name}/{name}")
             group[name] = value
         for attribute, content in attributes.items():
             if attribute not in group[name].attrs:

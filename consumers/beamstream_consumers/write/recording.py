@@ -8,8 +8,9 @@ any more without `h5clear`. A recording must survive its writer, so that a new o
 |----------------------------|---------------------------------------------------------------------------|
 | /entry/data/data           | images, the bytes that were received; also as NXdetector's ``data``       |
 | /entry/beamstream          | the receipt, and the stream's address                                     |
-| /entry/beamstream/messages | message_id, timestamp, checksum, received, and the numbers messages said  |
+| /entry/beamstream/messages | message_id, timestamp, checksum, received, late, and numbers messages said |
 | /entry/beamstream/metadata | stream metadata outside its ``entry``                                     |
+| …/beamstream/completed     | paths that the writer added for NXmx and nobody said                      |
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ class Recording:
                 "timestamp": frame.header.timestamp_ns,
                 "checksum": frame.header.checksum,
                 "received": 1,
+                "late": int(frame.late),
             }
             self._columns.put(index, own, frame.metadata)
         self._received[index] = True
@@ -249,9 +251,10 @@ class Recording:
         """Make the images' dataset for the first frame, and everything NXmx wants beside it."""
         images = ImageStack.create(self._entry["data"], image, self._n_expected)
         acquisition = Acquisition(shape=image.shape, start_ns=time_ns, n_expected=self._n_expected)
-        unknown = complete_nxmx(self._entry, acquisition)
-        if unknown:
-            log.warning("%s: nobody said %s; written as unknown", self.path, ", ".join(unknown))
+        completed = complete_nxmx(self._entry, acquisition)
+        self._entry["beamstream"]["completed"] = np.array(completed.added, dtype=h5py.string_dtype())
+        if completed.unknown:
+            log.warning("%s: nobody said %s; written as unknown", self.path, ", ".join(completed.unknown))
         return images
 
     def _restore(self) -> None:

@@ -15,7 +15,7 @@ def path_receipt(where: str | os.PathLike[str], *, verify: bool = False) -> Rece
     Parameters
     ----------
     where : str or path
-        A folder with segments.
+        A folder with segments, a file, whatever `open_recording` knows.
     verify : bool
         Whether every payload is read and its checksum computed; what is damaged then counts as missing.
 
@@ -23,11 +23,12 @@ def path_receipt(where: str | os.PathLike[str], *, verify: bool = False) -> Rece
     ------
     NoRecordingError
         If there is no stream.
-    SegmentFormatError, SegmentReadError
+    SegmentFormatError, SegmentReadError, RecordingFormatError
         If it cannot be read.
     """
     recording = open_recording(where)
     try:
-        return draw_receipt(recording.address, recording.state(), recording.contents(verify=verify), [])
+        contents = recording.contents(verify=verify)  # first: of some files only this knows how many bytes there are
+        return draw_receipt(recording.address, recording.state(), contents, [])
     finally:
         recording.close()

@@ -1,8 +1,8 @@
 """A stream that lies in files: what every format of them has to give, and how it is opened.
 
 A path stands in place of an address where it is a `pathlib.Path`, begins with ``/``, ``./``, ``../`` or ``~``, is a
-folder with segments, or has a dot in it and is there. `beamtime/source/stream` is an address as long as nothing such
-is there.
+folder with segments, or has a dot in it and is there (``run.h5#threshold_2`` where ``run.h5`` is).
+`beamtime/source/stream` is an address as long as nothing such is there.
 
 Formats are plug-ins: an entry point in the group ``beamstream.recordings`` names a function that is given a path and
 opens what is there as a `Recording`, or returns None where that is not its format. Another package's formats are read
@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-from beamstream.address import Address
+from beamstream.address import Address, path_exists
 from beamstream.errors import CorruptDataError, PayloadGoneError
 from beamstream.frame import Frame, Gap
 from beamstream.receipt import Contents
@@ -75,13 +75,15 @@ def open_recording(where: str | os.PathLike[str], part: int | None = None) -> Re
     ------
     NoRecordingError
         If there is none.
-    SegmentFormatError, SegmentReadError
+    SegmentFormatError, SegmentReadError, RecordingFormatError
         If there is one that cannot be read.
+    ChannelError
+        If ``path#channel`` names a channel that is not there.
     UsageError
         If its messages have no such part.
     """
     path = Path(where).expanduser()
-    if not path.exists():
+    if not path_exists(path):
         raise NoRecordingError(path, "there is nothing of this name")
     known = sorted(entry_points(group=FORMATS), key=lambda point: point.name)
     for point in known:

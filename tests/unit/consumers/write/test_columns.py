@@ -33,11 +33,11 @@ def test_a_column_that_appears_late_has_all_rows(group: h5py.Group) -> None:
     columns = Columns(group)
     columns.put(0, OWN, {})
     columns.write(1)
-    columns.put(1, OWN, {"late": 0.5})
+    columns.put(1, OWN, {"seldom": 0.5})
     columns.write(2)
     columns.cut(2)
-    assert np.isnan(group["late"][0])
-    assert group["late"][1] == 0.5
+    assert np.isnan(group["seldom"][0])
+    assert group["seldom"][1] == 0.5
 
 
 def test_columns_are_continued(group: h5py.Group) -> None:
