@@ -88,13 +88,16 @@ class Expected:
     A header opens a stream and ends the one before. An image belongs to the open stream if it is of its series; it is
     used once, unless its number is absurd. An end closes the stream if nothing is missing; else the stream stays open
     for images that come late, until the next header. Version 1 knows a series by its number alone; so a header with the
-    number of the open one, before any image, is the same header again.
+    number of the open one, before any image, is the same header again. In version 2, what comes before its header waits
+    for it; in version 1 it is of another series of the same number.
     """
 
     def __init__(self, version: int, n_images: int) -> None:
         self._by_number = version == 1
         self._n_images = n_images
         self._open: ExpectedStream | None = None
+        self._last: ExpectedStream | None = None
+        self._waiting: list[Left] = []
         self.streams: list[ExpectedStream] = []
         self.n_received = 0
         self.n_garbage = 0
@@ -105,8 +108,15 @@ class Expected:
             self.n_garbage += 1
         elif left.kind == "start":
             self._start(left)
-        elif self._open is not None and self._is_of(left, self._open):
+        else:
+            self._belong(left)
+
+    def _belong(self, left: Left) -> None:
+        """Give an image or an end to the stream that it is of."""
+        if self._open is not None and self._is_of(left, self._open):
             self._image(left.image_id, self._open) if left.kind == "image" else self._end(self._open)
+        elif not self._by_number and not (self._last is not None and self._is_of(left, self._last)):
+            self._waiting.append(left)
 
     def stop(self) -> None:
         self._close(stopping=True)
@@ -121,6 +131,9 @@ class Expected:
         self._close()
         self._open = ExpectedStream(left.series, left.series_id)
         self.streams.append(self._open)
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            self._belong(one) if one.series == left.series else self._waiting.append(one)
 
     def _image(self, image_id: int, stream: ExpectedStream) -> None:
         if image_id <= max([self._n_images, *(one + 1 for one in stream.ids)]) + MAX_AHEAD:
@@ -140,6 +153,7 @@ class Expected:
         stream, self._open = self._open, None
         if stream is None:
             return
+        self._last = stream
         stream.reason = "complete"
         if not self._is_whole(stream):
             reaches_end = max(stream.ids, default=-1) + 1 >= self._n_images

@@ -87,7 +87,7 @@ def test_a_series_is_delivered_whole_in_any_order_wherever_its_end_comes(series,
     n_images, order, end_at = series
     if not promised:
         end_at = n_images
-    machine = SeriesMachine(grace_s=2.0)
+    machine = SeriesMachine(grace_s=2.0, others_s=1.0)
     messages = [Image(version=1, series_id=1, image_id=i, channels={"threshold_1": PIXELS}) for i in order]
     messages.insert(end_at, End(version=1, series_id=1))
     events = machine.feed(Start(version=1, series_id=1, n_images=n_images if promised else None), 0.0)
@@ -95,7 +95,7 @@ def test_a_series_is_delivered_whole_in_any_order_wherever_its_end_comes(series,
         events += machine.feed(message, 0.0)
     assert sorted(event.message_id for event in events if isinstance(event, Produced)) == [*range(1, n_images + 1)]
     assert events[-1] == StreamClosed(
-        stream="series_00001", last_id=n_images, reason="complete", quiet_s=0.0 if promised else 2.0
+        stream="series_00001", last_id=n_images, reason="complete", quiet_s=0.0 if promised else 1.0
     )
 
 

@@ -41,6 +41,8 @@ class SeriesMachine:
         How streams are named.
     grace_s : float
         How long images may come after the end of their series [s].
+    others_s : float
+        How long a series with missing images stays open for other connectors that go on with it [s].
     n_series : int, optional
         After how many series it is done; None: never.
     on_ignored : callable, optional
@@ -62,6 +64,7 @@ class SeriesMachine:
         *,
         template: StreamTemplate | None = None,
         grace_s: float = DEFAULT_GRACE_S,
+        others_s: float = 0.0,
         n_series: int | None = None,
         on_ignored: Callable[[Message, str], None] | None = None,
     ) -> None:
@@ -69,6 +72,7 @@ class SeriesMachine:
         self.counters: Counter[str] = Counter()
         self._names = StreamNames(template or StreamTemplate())
         self._grace_s = grace_s
+        self._others_s = others_s
         self._n_series = n_series
         self._on_ignored = on_ignored
         self._room = WaitingRoom()
@@ -242,7 +246,7 @@ class SeriesMachine:
             return []
         self._last = series
         self.counters["series_closed"] += 1
-        return series.closed(stopping=stopping, quiet_s=self._grace_s)
+        return series.closed(stopping=stopping, quiet_s=self._others_s)
 
     def _classify(self, message: Message) -> Input:
         if isinstance(message, Start):

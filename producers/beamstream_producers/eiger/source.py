@@ -36,6 +36,9 @@ LOOK_EVERY_S = 0.02
 ENDED_EVERY_S = 1.0
 """How often, while nothing comes, is asked whether another connector has had the end [s]."""
 
+OTHERS_S = 2.0
+"""How long a series of which images are missing is left to other connectors that go on with it [s]."""
+
 UNKNOWN_SHAPE, UNKNOWN_ITEMSIZE = (2200, 2100), 4
 """What an image is taken for where its header does not say: an EIGER2 4M of 32 bits."""
 
@@ -89,7 +92,11 @@ class EigerSource:
     ) -> None:
         self._socket = DetectorSocket(endpoint)
         self._machine = SeriesMachine(
-            template=template, grace_s=grace_s, n_series=n_series, on_ignored=self._complain_of
+            template=template,
+            grace_s=grace_s,
+            others_s=0.0 if directory is None else OTHERS_S,
+            n_series=n_series,
+            on_ignored=self._complain_of,
         )
         self._directory = directory
         self._look_at_s = 0.0

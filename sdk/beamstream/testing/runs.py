@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from beamstream.address import Address
 from beamstream.service import Event, Produced, Source, StreamOpened
 from beamstream.state import StreamState
 from beamstream.stop import Stop
@@ -76,7 +77,7 @@ class Run:
     idle_s : list of float
         How long each None took [s].
     was_resumable : bool
-        Whether a stream was opened with `on_open`.
+        Whether a stream was opened with `on_open` that may have been there before.
     """
 
     name: str = "?"
@@ -298,8 +299,9 @@ class Runner:
     def _take(self, event: Event) -> None:
         self._run.checker.check(event)
         if isinstance(event, StreamOpened) and event.on_open is not None:
-            self._run.was_resumable = True
-            event.on_open(fresh_state(self._next_id))
+            self._run.was_resumable |= not event.new
+            next_id = 1 if event.new else self._next_id
+            event.on_open(Address("conformance", "source", event.stream), fresh_state(next_id))
         if isinstance(event, Produced) and len(self._run.messages) % 2:
             self._telling.tell(event)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from beamstream.address import Address
 from beamstream.service import Event, Produced, StreamClosed, StreamLeft, StreamOpened
 from beamstream.state import StreamState
 from beamstream.stop import StopFlag
@@ -50,6 +51,9 @@ class Letterbox:
             self.letters.put(bad)
 
 
+ADDRESS = Address("conformance", "source", "run")
+
+
 class GoodSource:
     """Keeps to everything; what breaks a rule derives from it."""
 
@@ -65,7 +69,7 @@ class GoodSource:
     def opened(self) -> Iterator[Event]:
         yield StreamOpened(stream="run", metadata={"mask": IMAGE}, on_open=self.note)
 
-    def note(self, state: StreamState) -> None:
+    def note(self, address: Address, state: StreamState) -> None:
         self.first_id = state.next_id
 
     def events(self, stop: StopFlag) -> Iterator[Event | None]:
@@ -202,7 +206,10 @@ BROKEN_EVENTS = {
     "metadata that cannot travel": (opens(metadata={"lock": object()}), "cannot be stream metadata"),
     "an expected number that is none": (opens(n_expected=-1), "n_expected=-1"),
     "a stream opened twice": (one_that(opened=_opening_twice), "which is open"),
-    "a stream never opened": (one_that(opened=lambda self: self.note(runs.fresh_state()) or ()), "before its StreamOp"),
+    "a stream never opened": (
+        one_that(opened=lambda self: self.note(ADDRESS, runs.fresh_state()) or ()),
+        "before its StreamOp",
+    ),
     "a stream without its end": (ends(), "without StreamClosed"),
     "a stream with two ends": (ends(LAST, LAST), "after its end"),
     "an end before the last id": (ends(StreamClosed(stream="run", last_id=2)), "last_id=2, after message 3"),
@@ -316,7 +323,7 @@ def test_what_a_source_does_not_give_back_is_named() -> None:
 
 
 def test_a_source_that_goes_on_too_far_is_found() -> None:
-    def note(self: GoodSource, state: StreamState) -> None:
+    def note(self: GoodSource, address: Address, state: StreamState) -> None:
         self.first_id = state.next_id + (state.next_id > 1)
 
     with pytest.raises(ConformanceError, match="goes on from message 2 and leaves 1 out"):

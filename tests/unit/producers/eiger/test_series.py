@@ -12,6 +12,7 @@ from beamstream_producers.formats.simplon import End, Image, Pixels, Start, Tick
 
 PIXELS = Pixels(shape=(2, 4), dtype="<u2", codec="none", payload=bytes(16))
 GRACE_S = 2.0
+OTHERS_S = 1.0
 
 
 def start(series_id=1, n_images=3, **fields):
@@ -343,7 +344,7 @@ def test_the_room_for_what_waits_is_bounded():
 
 
 def test_a_series_whose_header_another_connector_had_is_joined_and_left_for_all_to_end():
-    machine = SeriesMachine(grace_s=GRACE_S)
+    machine = SeriesMachine(grace_s=GRACE_S, others_s=OTHERS_S)
     play(machine, image(1))
     assert machine.wanted == (1, None)
     (opened, frame) = machine.join(start(), {"threshold_1": "series_00001_7"}, 0.0)
@@ -351,7 +352,7 @@ def test_a_series_whose_header_another_connector_had_is_joined_and_left_for_all_
     assert (frame.stream, frame.message_id) == ("series_00001_7", 2)
     assert machine.end_elsewhere(0.0) == []
     (last,) = machine.tick(GRACE_S)
-    assert (last.last_id, last.reason, last.quiet_s) == (2, "aborted", GRACE_S)
+    assert (last.last_id, last.reason, last.quiet_s) == (2, "aborted", OTHERS_S)
     assert machine.counters["series_joined"] == 1
     assert machine.counters["received"] == machine.counters["images"] == 1
 
