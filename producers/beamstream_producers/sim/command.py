@@ -13,6 +13,7 @@ from beamstream.stop import Stop, stop_on_signals
 from . import flags
 from .eiger import SimulatedEiger
 from .options import BUFFER_IMAGES, SimulatedEigerOptions
+from .pilatus_command import pilatus
 
 LOOK_S = 0.2
 """How often waiting looks whether it was interrupted [s]."""
@@ -32,6 +33,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 @app.callback()
 def simulate() -> None:
     """Detectors to practise on: real sockets and real bytes, only the photons are made up."""
+
+
+app.command()(pilatus)
 
 
 @app.command()

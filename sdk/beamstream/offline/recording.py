@@ -1,8 +1,8 @@
 """A stream that lies in files: what every format of them has to give, and how it is opened.
 
-A path stands in place of an address where it is a `pathlib.Path`, begins with ``/``, ``./``, ``../`` or ``~``, is a
-folder with segments, or has a dot in it and is there. `beamtime/source/stream` is an address as long as nothing such
-is there.
+A path stands in place of an address where it is a `pathlib.Path`, begins with ``/``, ``./``, ``../`` or ``~``, ends
+with ``/``, is a folder with segments, or has a dot in it and is there. `beamtime/source/stream` is an address as long
+as nothing such is there.
 
 Formats are plug-ins: an entry point in the group ``beamstream.recordings`` names a function that is given a path and
 opens what is there as a `Recording`, or returns None where that is not its format. Another package's formats are read
