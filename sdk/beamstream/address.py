@@ -179,13 +179,13 @@ PATH_STARTS = ("/", "./", "../", "~")
 def is_path(where: object) -> bool:
     """Whether this names files and not a stream on a broker.
 
-    It begins like a path, or it cannot be an address and is there, or it is a folder with segments.
+    It begins or ends like a path, or it cannot be an address and is there, or it is a folder with segments.
     """
     if isinstance(where, os.PathLike):
         return True
     if not isinstance(where, str) or "://" in where:
         return False
-    if where.startswith(PATH_STARTS) or ("/" in where and any(Path(where).glob("*.seg"))):
+    if where.startswith(PATH_STARTS) or where.endswith("/") or ("/" in where and any(Path(where).glob("*.seg"))):
         return True
     return "." in where and path_exists(Path(where))
 

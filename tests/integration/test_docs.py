@@ -34,6 +34,7 @@ COMMAND_TIMEOUT_S = 90.0
 PAGES = {
     "README.md": {"    400\n": "    20\n", "194 MB": "...", "f3671cf2d322ec29": "..."},  # fewer frames
     "docs/tutorials/first-steps.md": {"[1062, 1028]": "[...]", "0.1 m": "... m"},  # a smaller detector
+    "docs/how-to/connect-a-pilatus.md": {},
     "docs/how-to/write-a-consumer.md": {},
     "docs/how-to/write-a-source.md": {},
     "docs/how-to/several-modules-one-stream.md": {},

@@ -16,6 +16,7 @@ from .eiger import SimulatedEiger
 from .faults import Faults
 from .faults.report import describe_last, describe_total, list_faults
 from .options import BUFFER_IMAGES, SimulatedEigerOptions
+from .pilatus_command import pilatus
 
 LOOK_S = 0.2
 """How often waiting looks whether it was interrupted [s]."""
@@ -35,6 +36,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 @app.callback()
 def simulate() -> None:
     """Detectors to practise on: real sockets and real bytes, only the photons are made up."""
+
+
+app.command()(pilatus)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """A stream that lies in files: what every format of them has to give, and how it is opened.
 
-A path stands in place of an address where it is a `pathlib.Path`, begins with ``/``, ``./``, ``../`` or ``~``, is a
-folder with segments, or has a dot in it and is there (``run.h5#threshold_2`` where ``run.h5`` is).
+A path stands in place of an address where it is a `pathlib.Path`, begins with ``/``, ``./``, ``../`` or ``~``, ends
+with ``/``, is a folder with segments, or has a dot in it and is there (``run.h5#threshold_2`` where ``run.h5`` is).
 `beamtime/source/stream` is an address as long as nothing such is there.
 
 Formats are plug-ins: an entry point in the group ``beamstream.recordings`` names a function that is given a path and
