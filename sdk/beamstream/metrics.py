@@ -26,12 +26,15 @@ class Snapshot:
         Payload bytes that went through, and those held now [bytes].
     levels : mapping
         What goes up and down, by quantity with its unit in the name.
+    done : (int, int) or None
+        How many messages are done and of how many, where that is known; shown as progress, not exported.
     """
 
     events: Mapping[str, int] = field(default_factory=dict)
     payload_bytes: int = 0
     queued_bytes: int = 0
     levels: Mapping[str, float] = field(default_factory=dict)
+    done: tuple[int, int] | None = None
 
 
 def serve_metrics(port: int, service: str, snapshot: Callable[[], Snapshot]) -> Callable[[], None]:

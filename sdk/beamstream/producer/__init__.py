@@ -1,6 +1,6 @@
 """Sending messages: `Producer` and what its futures tell."""
 
-from .producer import QUEUE_BYTES, Producer, Sent
+from .producer import PATIENCE_S, QUEUE_BYTES, Producer, Sent
 from .sender import ProducerCounts
 
-__all__ = ["QUEUE_BYTES", "Producer", "ProducerCounts", "Sent"]
+__all__ = ["PATIENCE_S", "QUEUE_BYTES", "Producer", "ProducerCounts", "Sent"]

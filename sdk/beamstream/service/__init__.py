@@ -5,11 +5,12 @@ from .handler import Handler, StreamEnd, StreamStart
 from .produce import run_source
 from .progress import Progress
 from .shell import Shell, service_shell
-from .source import Event, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .source import Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 
 __all__ = [
     "Event",
     "Handler",
+    "Measured",
     "Produced",
     "Progress",
     "Shell",

@@ -20,14 +20,14 @@ from beamstream.errors import (
 from beamstream.keep import Keep
 from beamstream.metrics import Snapshot
 from beamstream.presence import why_nobody_keeps
-from beamstream.producer import QUEUE_BYTES, Producer, ProducerCounts
+from beamstream.producer import PATIENCE_S, QUEUE_BYTES, Producer, ProducerCounts
 from beamstream.producer.others import wait_for_others
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
 from beamstream.stop import StopFlag
 
 from .shell import Shell, service_shell
-from .source import Event, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .source import Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,9 @@ class ProducerLoop:
                     broker=self._broker,
                     metadata=None if event.joins else event.metadata,
                     n_expected=event.n_expected,
+                    n_parts=event.n_parts,
+                    min_parts=event.min_parts,
+                    patience_s=PATIENCE_S if event.patience_s is None else event.patience_s,
                     queue_bytes=self._queue_bytes,
                     block_timeout_s=ROOM_POLL_S,
                     retry_timeout_s=None,
@@ -146,6 +149,7 @@ class ProducerLoop:
                     codec=event.codec,
                     timestamp_ns=event.timestamp_ns,
                     metadata=event.metadata,
+                    part=event.part,
                 )
             except QueueFullError as error:
                 shell.progress.tick()
@@ -227,8 +231,10 @@ class ProducerLoop:
             "sent_again": sum(counts.n_again for counts in sent),
             "held_back": self._opening.n_held_back + sum(counts.n_held_back for counts in sent),
         }
+        done = self._source.progress() if isinstance(self._source, Measured) else None
         return Snapshot(
             events=events,
+            done=done,
             payload_bytes=sum(counts.n_bytes for counts in sent),
             queued_bytes=sum(producer.queued_bytes for producer in self._sending()),
         )

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Self
 from beamstream.metrics import Snapshot
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.live import Live
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
 """How often a line is logged where there is no terminal [s]."""
+
+BAR_WIDTH = 24
+"""Width of the bar of what is done [characters]."""
 
 SHOW_EVERY_S = 0.25
 """How often the line on a terminal changes [s]."""
@@ -43,14 +47,13 @@ class Progress:
             self._show()
 
     def _show(self) -> None:
-        line = self.line()
+        snapshot = self._snapshot()
+        line = self._line(snapshot)
         if self._live is None:
             log.info("%s", line)
         else:
-            from rich.text import Text
-
             self._live.start()
-            self._live.update(Text(line), refresh=True)
+            self._live.update(_with_bar(line, snapshot.done), refresh=True)
 
     def hide(self) -> None:
         """Take the line off the terminal, so that something can be printed; the next `tick` shows it again."""
@@ -59,7 +62,9 @@ class Progress:
 
     def line(self) -> str:
         """Return what there is to say, e.g. ``eiger  received 400  sent 400  12.1 MB/s``."""
-        snapshot = self._snapshot()
+        return self._line(self._snapshot())
+
+    def _line(self, snapshot: Snapshot) -> str:
         return "  ".join([*self._said(snapshot), f"{self._measured_rate(snapshot) / 1e6:.1f} MB/s"])
 
     def last_line(self) -> str:
@@ -76,7 +81,11 @@ class Progress:
         return self._rate
 
     def _said(self, snapshot: Snapshot) -> list[str]:
-        said = [self._name, *(f"{event.replace('_', ' ')} {n}" for event, n in snapshot.events.items() if n)]
+        said = [self._name]
+        if snapshot.done is not None:
+            n_done, n_total = snapshot.done
+            said.append(f"{n_done} of {n_total} ({n_done / max(1, n_total):.0%})")
+        said += [*(f"{event.replace('_', ' ')} {n}" for event, n in snapshot.events.items() if n)]
         said += [f"{quantity.replace('_', ' ')} {value:.4g}" for quantity, value in snapshot.levels.items()]
         if snapshot.queued_bytes:
             said.append(f"queued {snapshot.queued_bytes / 1e6:.1f} MB")
@@ -90,6 +99,19 @@ class Progress:
     ) -> None:
         self.hide()
         log.info("%s", self.last_line())
+
+
+def _with_bar(line: str, done: tuple[int, int] | None) -> RenderableType:
+    """Return a line with a bar before it where it is known how much there is to do."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    if done is None:
+        return Text(line)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(ProgressBar(total=max(1, done[1]), completed=done[0], width=BAR_WIDTH), Text(line))
+    return grid
 
 
 def _live_line() -> Live:

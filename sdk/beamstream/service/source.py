@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from beamstream.address import Address
 from beamstream.frame import Payload
@@ -36,6 +36,12 @@ class StreamOpened:
     on_open : callable or None
         Called with the stream's address, whose name may have got a number, and with where it stands, once it is open
         and before the next event is asked for: what is there already need not be sent again.
+    n_parts, min_parts : int, int or None
+        Of how many parts each message consists, and with how many it is let through when the patience is over; see
+        `beamstream.Producer`.
+    patience_s : float or None
+        How long a gap in the ids may stay open [s]; None: the producer's default. Short where it is known that what is
+        missing will not come.
     """
 
     stream: str
@@ -44,6 +50,9 @@ class StreamOpened:
     new: bool = False
     joins: bool = False
     on_open: Callable[[Address, StreamState], None] | None = None
+    n_parts: int = 1
+    min_parts: int | None = None
+    patience_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +61,8 @@ class Produced:
 
     Attributes
     ----------
+    part : int or None
+        Which part of the message this is, from 1; None where messages have no parts.
     on_sent : callable or None
         Called without arguments once the message is safe: in the stream, or on disk where the stream keeps all. Not
         called for a message that failed. From another thread, which must not be kept.
@@ -65,6 +76,7 @@ class Produced:
     codec: str = "none"
     timestamp_ns: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    part: int | None = None
     on_sent: Callable[[], None] | None = None
 
 
@@ -121,4 +133,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back sockets, files and threads; called after the last event or after an error, perhaps twice."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """What a source may be beside: one that knows how much it has to do; progress then shows how far it is."""
+
+    def progress(self) -> tuple[int, int] | None:
+        """Return how many messages are done, and of how many; None while that is not known."""
         ...

@@ -57,7 +57,9 @@ class Layout:
     last_id : int
         Last id that there should be, as far as links and datasets say.
     channel : str or None
-        Name of the channel where there are several.
+        Name of the channel where the file has an axis of them.
+    n_channels : int
+        How many there are.
     ids : (n_images,) int64 or None
         The images' own numbers, from 0, where the file has them.
     """
@@ -65,6 +67,7 @@ class Layout:
     runs: list[ImageRun]
     last_id: int
     channel: str | None = None
+    n_channels: int = 1
     ids: npt.NDArray[np.int64] | None = None
 
     def position(self, message_id: int) -> int:
@@ -201,7 +204,8 @@ def _single(path: Path, files: OpenFiles, dataset: h5py.Dataset, wanted: str | N
             runs += _numbered_runs(piece, first, last, ids, first_id)
     runs = _one_after_the_other(path, runs)
     last_id = first_id + n_images - 1 if ids is None else int(ids.max(initial=0)) + 1
-    return Layout(runs=runs, last_id=last_id, channel=names[channel] if channel is not None else None, ids=ids)
+    name = names[channel] if channel is not None else None
+    return Layout(runs=runs, last_id=last_id, channel=name, n_channels=n_channels, ids=ids)
 
 
 def _one_after_the_other(path: Path, runs: list[ImageRun]) -> list[ImageRun]:

@@ -61,7 +61,14 @@ class EigerRecording(ImageRecording):
         n_there = sum(run.n_images for run in layout.runs)
         is_complete = n_there == max(last_id, n_expected or 0)
         ending = Ending(last_id=last_id, n_expected=n_expected, reason="complete" if is_complete else "incomplete")
-        super().__init__(path, _address(path, layout.channel), files, layout.runs, ending, gap_reason=GAP_REASON)
+        super().__init__(
+            path,
+            _address(path, layout.channel if layout.n_channels > 1 else None),
+            files,
+            layout.runs,
+            ending,
+            gap_reason=GAP_REASON,
+        )
 
     @classmethod
     def open(cls, path: Path, files: OpenFiles, channel: str | None) -> EigerRecording | None:
