@@ -85,7 +85,10 @@ class Opening:
         going_on = "" if there is None else f", of which messages up to {there.state.next_id - 1} are there"
         log.info("%s becomes %s: file number %d is message 1%s", found.scan, name, first, going_on)
         opened = StreamOpened(
-            stream=name, metadata=metadata, n_expected=self._options.n_frames, on_open=scan.note_state
+            stream=name,
+            metadata=metadata,
+            n_expected=self._options.n_frames,
+            on_open=lambda _, state: scan.note_state(state),
         )
         return scan, [opened]
 

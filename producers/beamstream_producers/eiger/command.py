@@ -10,6 +10,7 @@ from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, Met
 from beamstream.durations import NEVER, parse_duration
 from beamstream.keep import DEFAULT_KEEP, check_keep
 from beamstream.service import run_source
+from beamstream.service.allocation import keep_freed_memory
 from beamstream.sizes import parse_bytes
 
 from .api import StreamApi
@@ -66,6 +67,7 @@ def eiger(
 
     stream produce eiger tcp://dcu:31001 --to 11012345/eiger --api http://dcu --keep all
     """
+    keep_freed_memory()
     kept = check_keep(keep)
     template = StreamTemplate(stream_template)
     data_source = parse_source(to)
