@@ -12,15 +12,15 @@ from beamstream.errors import UsageError
 PORT_V2 = 31001
 PORT_V1 = 9999
 
-HELD_BYTES = 256 << 20
-"""What may wait in our socket, of images that do not compress at all [bytes]. What waits here is lost if the process
-dies, what waits in the detector is not, so this is no place for more."""
+HELD_MESSAGES = 100
+"""Messages that may wait in our socket: 11 ms at 9 kHz. What waits here is lost if the process dies, what waits in the
+detector is not, so this is no place for more."""
 
-MIN_HELD, MAX_HELD = 4, 1000
-"""Least and most messages that may wait in our socket."""
+HELD_BYTES = 1 << 30
+"""What may wait in our socket, of images that do not compress at all [bytes]."""
 
-FIRST_HELD = 32
-"""Messages that may wait in our socket until a header has said how large images are: 2.3 GB at worst, of 16 Mpixel."""
+MIN_HELD = 4
+"""Fewest messages that may wait in our socket, however large they are."""
 
 MAX_PART_BYTES = 2**30
 """Largest part that libzmq takes [bytes]: a v2 start of a 16M with the tables of three channels has 0.43 GB."""
@@ -72,7 +72,7 @@ class DetectorSocket:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.linger = 0
-        self._socket.rcvhwm = FIRST_HELD
+        self._socket.rcvhwm = HELD_MESSAGES
         self._socket.maxmsgsize = MAX_PART_BYTES
         self._socket.ipv6 = True
         self._socket.tcp_keepalive = 1
@@ -101,8 +101,13 @@ class DetectorSocket:
         return [frame.buffer for frame in frames]
 
     def hold(self, image_bytes: int) -> None:
-        """Let as many messages wait as there is room for, each of this many bytes at most."""
-        self._socket.rcvhwm = min(MAX_HELD, max(MIN_HELD, HELD_BYTES // image_bytes))
+        """Let no more messages wait than there is room for, each of this many bytes at most.
+
+        Never more than before: libzmq lets whoever waits for room wait for ever where the limit is raised (it says that
+        there is room again when half of the new limit has been read, and so much was never written).
+        """
+        n_held = max(MIN_HELD, HELD_BYTES // image_bytes)
+        self._socket.rcvhwm = min(self._socket.rcvhwm, n_held)
 
     def link_changes(self) -> list[bool]:
         """Look after the connection; returns what happened since the last call: True made, False lost."""

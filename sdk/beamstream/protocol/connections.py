@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from redis.retry import Retry
 from beamstream.errors import BufferFullError, ServerRefusedError, ServerUnavailableError
 
 from .packing import Argument, pack_commands
+from .sending import send_pieces
 
 SOCKET_TIMEOUT_S = 15.0
 """How long one answer may take [s]; blocking reads ask for at most a second, so this means that the server is gone."""
@@ -66,7 +69,7 @@ class Connections:
     def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Run several commands in one round trip; an answer that is an error comes back as one of ours, not raised."""
         with self._translated(), self._borrowed() as connection:
-            connection.send_packed_command(pack_commands(commands))
+            self._send(connection, pack_commands(commands))
             return [self._answer(connection) for _ in commands]
 
     def script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
@@ -86,6 +89,15 @@ class Connections:
         with self._borrowed() as connection:
             connection.send_command(*arguments)
             return connection.read_response()
+
+    @staticmethod
+    def _send(connection: Any, pieces: Iterator[bytes | memoryview]) -> None:
+        """Send packed commands; redis-py has no other way to its socket than a name that is not public."""
+        sock = getattr(connection, "_sock", None)
+        if isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket):
+            send_pieces(sock, pieces, SOCKET_TIMEOUT_S)
+        else:
+            connection.send_packed_command(pieces)
 
     @contextlib.contextmanager
     def _borrowed(self) -> Iterator[Any]:

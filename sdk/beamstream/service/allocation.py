@@ -1,8 +1,8 @@
 """How the C library gives memory back: frames come and go, and getting new memory costs more than copying into it.
 
-glibc returns a large block to the kernel when it is freed, and the kernel zeroes each page anew when it is touched again: on
-the machine on which this was written, 2.3 GB/s where copying runs at 11. A process through whose hands frames go keeps what it
-has once had; that is as much as its queues may hold.
+glibc returns a large block to the kernel when it is freed, and the kernel zeroes each page anew when it is touched
+again: 2.3 GB/s where copying runs at 11, measured on two shared cores. A process through whose hands frames go keeps
+what it has once had; that is as much as its queues may hold.
 """
 
 from __future__ import annotations
@@ -38,4 +38,5 @@ def keep_freed_memory() -> bool:
         M_TRIM_THRESHOLD: NEVER,
         M_TOP_PAD: PAD_BYTES,
     }
-    return all([mallopt(name, value) for name, value in wanted.items()])
+    answers = [mallopt(name, value) for name, value in wanted.items()]
+    return all(answers)

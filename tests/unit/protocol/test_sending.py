@@ -1,0 +1,65 @@
+"""Buffers to a socket: all of them, in order, with the kernel's timeout; on real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from beamstream.protocol.sending import MAX_PIECES, send_pieces
+
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.settimeout(TIMEOUT_S)
+        yield ours, theirs
+
+
+def receive(theirs: socket.socket, n_bytes: int, into: list[bytes]) -> None:
+    while n_bytes:
+        into.append(theirs.recv(min(n_bytes, 1 << 16)))
+        n_bytes -= len(into[-1])
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"a"],
+        [b"", b"header", memoryview(bytes(range(256)) * 20_000), b"", b"tail"],
+        [b"%d;" % number for number in range(3 * MAX_PIECES + 1)],
+        [bytes([number]) * 300_000 for number in range(40)],
+        [],
+    ],
+    ids=["one", "large between small", "more than one call takes", "more than the socket holds", "none"],
+)
+def test_all_of_it_arrives_in_order(pair, pieces):
+    ours, theirs = pair
+    ours.settimeout(5.0)
+    wanted = b"".join(pieces)
+    got: list[bytes] = []
+    reader = threading.Thread(target=receive, args=(theirs, len(wanted), got))
+    reader.start()
+    send_pieces(ours, iter(pieces), TIMEOUT_S)
+    reader.join(TIMEOUT_S)
+    assert b"".join(got) == wanted
+    assert ours.gettimeout() == 5.0
+
+
+def test_who_takes_nothing_is_given_up_after_the_timeout(pair):
+    ours, _ = pair
+    with pytest.raises(BlockingIOError):
+        send_pieces(ours, [bytes(8 << 20)], 0.05)
+    assert ours.gettimeout() is None
+
+
+def test_a_connection_that_is_lost_is_an_error(pair):
+    ours, theirs = pair
+    theirs.close()
+    with pytest.raises(ConnectionError):
+        send_pieces(ours, [bytes(8 << 20)], TIMEOUT_S)
