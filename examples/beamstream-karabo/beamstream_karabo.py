@@ -11,6 +11,7 @@ import fnmatch
 import logging
 import math
 import re
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -351,6 +352,9 @@ SOCKETS = {"REQ": zmq.REQ, "SUB": zmq.SUB, "PULL": zmq.PULL}
 HELD_TRAINS = 4
 """Most trains that wait in the socket; each may have a gigabyte."""
 
+QUIET_S = 10.0
+"""After how long without any train the log says what to check [s]."""
+
 POLL_S = 0.1
 """How long one look at the socket waits [s]; the loop wants to hear something every 0.2 s."""
 
@@ -431,12 +435,18 @@ class KaraboSource:
         self._runs = runs or Runs()
         self._counts: Counter[str] = Counter()
         self._socket = BridgeSocket(endpoint, kind)
+        self._quiet = (
+            f"nothing came from {endpoint} for {QUIET_S:.0f} s: does the bridge run there, and is it the other end of "
+            f"{kind} (REP for REQ, PUB for SUB, PUSH for PULL)?"
+        )
+        self._quiet_since_s = time.monotonic()
 
     def events(self, stop: StopFlag) -> Iterator[Event | None]:
         """Yield what trains become, until `stop` is set or enough are in."""
         while not stop.is_set() and not self._runs.is_done:
             parts = self._socket.receive(POLL_S)
             if parts is None:
+                self._look_around()
                 yield None
             else:
                 yield from self._take(parts)
@@ -457,6 +467,11 @@ class KaraboSource:
                 log.warning("%s; further ones are counted", error)
             return
         yield from self._runs.take(items)
+
+    def _look_around(self) -> None:
+        if not self._counts["received"] and self._quiet and time.monotonic() - self._quiet_since_s >= QUIET_S:
+            log.warning("%s", self._quiet)
+            self._quiet = ""
 
     def counters(self) -> Mapping[str, int]:
         """Return what was counted, by reason."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
+import beamstream_karabo
 from beamstream import codecs
 from beamstream.errors import UsageError
 from beamstream.service import Event, Produced, StreamClosed, StreamOpened
@@ -318,6 +319,16 @@ def test_all_subscribers_of_a_bridge_get_its_trains() -> None:
         for source in sources:
             source.close()
     assert all(ids == sorted(set(ids)) for ids in seen)
+
+
+def test_a_bridge_that_says_nothing_is_named(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beamstream_karabo, "QUIET_S", 0.1)
+    source = KaraboSource("tcp://127.0.0.1:1")
+    events = source.events(Stop())
+    while not caplog.records:
+        assert next(events) is None
+    source.close()
+    assert "nothing came from tcp://127.0.0.1:1" in caplog.text
 
 
 @pytest.mark.parametrize(("endpoint", "kind"), [("bridge:1234", "REQ"), ("tcp://127.0.0.1:1", "PAIR")])
