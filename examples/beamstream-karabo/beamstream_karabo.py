@@ -201,6 +201,10 @@ MAX_STREAMS = 128
 MAX_STREAM_NAME = 128
 """Longest name of a stream [characters]."""
 
+PATIENCE_S = 0.1
+"""How long a gap stays open [s]: trains come in order, so one that was left out will not come. Connectors that are told
+the first train may share a bridge, and each has some of the trains: there it is the default."""
+
 
 class Runs:
     """Makes runs of trains: the first train is message 1 of every stream, so that streams can be joined by id.
@@ -311,6 +315,7 @@ class Runs:
                 metadata={"karabo": {"source": item.source, "key": item.key, "first_train": first}},
                 n_expected=self._n_trains,
                 new=not self._continues,
+                patience_s=None if self._continues else PATIENCE_S,
             )
         if self._streams[name] != (item.source, item.key) or item.train_id <= self._last_of.get(name, -1):
             self.counts["repeated"] += 1
