@@ -11,6 +11,7 @@ import fnmatch
 import logging
 import math
 import re
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -200,6 +201,10 @@ MAX_STREAMS = 128
 MAX_STREAM_NAME = 128
 """Longest name of a stream [characters]."""
 
+PATIENCE_S = 0.1
+"""How long a gap stays open [s]: trains come in order, so one that was left out will not come. Connectors that are told
+the first train may share a bridge, and each has some of the trains: there it is the default."""
+
 
 class Runs:
     """Makes runs of trains: the first train is message 1 of every stream, so that streams can be joined by id.
@@ -226,11 +231,11 @@ class Runs:
         n_trains: int | None = None,
     ) -> None:
         self._template = run
-        self._wanted_first = first_train
+        self._continues = first_train is not None
         self._select = tuple(select)
         self._n_trains = n_trains
         self._first: int | None = first_train
-        self._last = first_train or 0
+        self._last: int | None = None
         self._aside: list[Item] = []
         self._streams: dict[str, tuple[str, str]] = {}
         self._last_of: dict[str, int] = {}
@@ -247,19 +252,31 @@ class Runs:
             self.counts["trains_empty"] += 1
             return
         train_id = items[0].train_id
-        if self._first is None:
-            self._first = self._last = train_id
-        if self._first <= train_id <= self._last + MAX_AHEAD:
+        if self._last is None:
+            if train_id < (self._first or 0):
+                self.counts["trains_before_first"] += 1
+                return
+            self._begin_run(train_id if self._first is None else self._first, train_id)
+        if self._is_near(train_id):
             yield from self._take_train(items)
         elif self._aside and 0 < train_id - self._aside[0].train_id <= MAX_AHEAD:
             aside, self._aside = self._aside, []
             yield from self._end_run()
-            self._first = self._last = aside[0].train_id
+            self._begin_run(aside[0].train_id, aside[0].train_id)
+            self._continues = False
             yield from self._take_train(aside)
             yield from self._take_train(items)
         else:
             self._forget_aside()
             self._aside = items
+
+    def _begin_run(self, first: int, last: int) -> None:
+        self._first, self._last = first, last
+
+    def _is_near(self, train_id: int) -> bool:
+        if self._first is None or self._last is None:
+            return False
+        return self._first <= train_id <= self._last + MAX_AHEAD
 
     def end(self) -> Iterator[Event]:
         """Yield the ends of what is open."""
@@ -272,6 +289,7 @@ class Runs:
 
     def _take_train(self, items: list[Item]) -> Iterator[Event]:
         self.counts["trains"] += 1
+        self._last = max(self._last or 0, items[0].train_id)
         for item in items:
             if not any(fnmatch.fnmatchcase(f"{item.source}:{item.key}", pattern) for pattern in self._select):
                 self.counts["not_selected"] += 1
@@ -280,7 +298,7 @@ class Runs:
 
     def _take_item(self, item: Item) -> Iterator[Event]:
         first = self._first or 0
-        if not first <= item.train_id <= self._last + MAX_AHEAD:
+        if not self._is_near(item.train_id):
             self.counts["items_implausible"] += 1
             return
         if 0 in (item.shape or ()):
@@ -296,13 +314,14 @@ class Runs:
                 stream=name,
                 metadata={"karabo": {"source": item.source, "key": item.key, "first_train": first}},
                 n_expected=self._n_trains,
-                new=self._wanted_first is None,
+                new=not self._continues,
+                patience_s=None if self._continues else PATIENCE_S,
             )
         if self._streams[name] != (item.source, item.key) or item.train_id <= self._last_of.get(name, -1):
             self.counts["repeated"] += 1
             return
         self._last_of[name] = item.train_id
-        self._last = max(self._last, item.train_id)
+        self._last = max(self._last or 0, item.train_id)
         self.counts["arrays" if item.key else "properties"] += 1
         yield Produced(
             stream=name,
@@ -325,7 +344,7 @@ class Runs:
     def _end_run(self) -> Iterator[Event]:
         promised = self._n_trains is not None and not self.is_done
         for name in self._streams:
-            last_id = self._last - (self._first or 0) + 1
+            last_id = (self._last or 0) - (self._first or 0) + 1
             yield StreamClosed(stream=name, last_id=last_id, reason="incomplete" if promised else "complete")
         self._streams, self._last_of = {}, {}
 
@@ -337,6 +356,9 @@ SOCKETS = {"REQ": zmq.REQ, "SUB": zmq.SUB, "PULL": zmq.PULL}
 
 HELD_TRAINS = 4
 """Most trains that wait in the socket; each may have a gigabyte."""
+
+QUIET_S = 10.0
+"""After how long without any train the log says what to check [s]."""
 
 POLL_S = 0.1
 """How long one look at the socket waits [s]; the loop wants to hear something every 0.2 s."""
@@ -418,12 +440,18 @@ class KaraboSource:
         self._runs = runs or Runs()
         self._counts: Counter[str] = Counter()
         self._socket = BridgeSocket(endpoint, kind)
+        self._quiet = (
+            f"nothing came from {endpoint} for {QUIET_S:.0f} s: does the bridge run there, and is it the other end of "
+            f"{kind} (REP for REQ, PUB for SUB, PUSH for PULL)?"
+        )
+        self._quiet_since_s = time.monotonic()
 
     def events(self, stop: StopFlag) -> Iterator[Event | None]:
         """Yield what trains become, until `stop` is set or enough are in."""
         while not stop.is_set() and not self._runs.is_done:
             parts = self._socket.receive(POLL_S)
             if parts is None:
+                self._look_around()
                 yield None
             else:
                 yield from self._take(parts)
@@ -444,6 +472,11 @@ class KaraboSource:
                 log.warning("%s; further ones are counted", error)
             return
         yield from self._runs.take(items)
+
+    def _look_around(self) -> None:
+        if not self._counts["received"] and self._quiet and time.monotonic() - self._quiet_since_s >= QUIET_S:
+            log.warning("%s", self._quiet)
+            self._quiet = ""
 
     def counters(self) -> Mapping[str, int]:
         """Return what was counted, by reason."""

@@ -38,6 +38,8 @@ PAGES = {
     "docs/how-to/write-a-consumer.md": {},
     "docs/how-to/write-a-source.md": {},
     "docs/how-to/several-modules-one-stream.md": {},
+    "docs/how-to/other-detectors.md": {},
+    "docs/how-to/join-detectors.md": {},
     "docs/how-to/read-the-files.md": {},
     "docs/reference/configuration.md": {},
 }

@@ -46,6 +46,13 @@ def test_the_index_of_small_messages_costs_less_than_250_bytes_each() -> None:
     assert all(0 < one["index_bytes_per_message"] <= 250 for one in found)
 
 
+def test_the_benchmark_of_single_readings_states_every_figure_and_loses_none() -> None:
+    # Whether a busy machine keeps the rate is no test.
+    found = prove("small_messages", "--rate", "2000", "--seconds", "1", fails=True)
+    assert [(one["name"], one["n_messages"]) for one in found] == [("one", 2000), ("hundred", 20), ("unpaced", 2000)]
+    assert all(one["messages_per_s"] > 0 and one["producer_cores"] > 0 for one in found)
+
+
 def test_the_spill_benchmark_states_every_figure(tmp_path: Path) -> None:
     # How fast it is on a busy machine is no test.
     found = prove("spill", "--gb", "0.05", "--rounds", "1", "--cold", "--folder", str(tmp_path), fails=True)

@@ -6,13 +6,24 @@ that nothing goes to a connection that has just been given up.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import zmq
 
+from beamstream import Address, Producer
+from beamstream.offline import open_recording
+from beamstream.protocol import StreamKeys
+from beamstream.protocol.client import Server
+from beamstream.segments import StreamWriter, end_record, record_of_entry, stream_folder
 from beamstream.service import Source
+from beamstream.stop import Stop
 from beamstream.testing import SourceConformance
+from beamstream_producers.cbf.files import Folders
+from beamstream_producers.cbf.source import CbfOptions, CbfSource
 from beamstream_producers.eiger import EigerSource
 from beamstream_producers.formats.simplon import (
     End,
@@ -24,7 +35,11 @@ from beamstream_producers.formats.simplon import (
     encode_image,
     encode_start,
 )
+from beamstream_producers.replay.pace import Pace
+from beamstream_producers.replay.source import ReplaySource
+from beamstream_producers.replay.target import Target
 from beamstream_producers.sim import SimulatedEiger, SimulatedEigerOptions
+from beamstream_producers.sim.pilatus import SimulatedPilatus, SimulatedPilatusOptions
 from beamstream_producers.testing import hostile_messages
 
 TIMEOUT_S = 20.0
@@ -111,3 +126,61 @@ class TestSimulatedEiger(SourceConformance):
         self.detector.arm()
         self.detector.trigger()
         self.detector.wait_for_end(TIMEOUT_S)
+
+
+class TestFullFolder(SourceConformance):
+    """CBF files that are all there."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+        SimulatedPilatus(tmp_path, SimulatedPilatusOptions(n_frames=4, rate_hz=0)).run(Stop())
+
+    def make_source(self) -> Source:
+        return CbfSource(Folders([self.folder]))
+
+
+class TestFillingFolder(SourceConformance):
+    """CBF files that come, and others that are none; each run has a folder of its own."""
+
+    settle_s = 1.5  # a folder is looked at every second, whatever its events say
+
+    @pytest.fixture(autouse=True)
+    def _folders(self, tmp_path: Path) -> None:
+        self.folders = (tmp_path / f"run_{number}" for number in itertools.count(1))
+
+    def make_source(self) -> Source:
+        self.folder = next(self.folders)
+        self.detector = SimulatedPilatus(self.folder, SimulatedPilatusOptions(n_frames=4, rate_hz=0))
+        return CbfSource(Folders([self.folder]), CbfOptions(follow=True, patience_s=0.2, settle_s=0.1))
+
+    def feed(self) -> None:
+        self.detector.run(Stop())
+
+    def feed_hostile(self) -> None:
+        good = self.detector.file_bytes(0)
+        for number, bad in enumerate((b"", b"\x00", b"hello", good[:-100], good[:500], good[::-1]), start=1):
+            (self.folder / f"bad_{number:05d}.cbf").write_bytes(bad)
+
+
+class TestReplay(SourceConformance):
+    """A recording in segments, with a gap."""
+
+    @pytest.fixture(autouse=True)
+    def _recording(self, broker: str, tmp_path: Path) -> None:
+        address = Address("bt", "det", "run")
+        with Producer(address, broker=broker, patience_s=0.0, inline_bytes=1 << 20) as producer:
+            for message_id in (1, 2, 4, 5):
+                producer.send_array(message_id, np.full((4, 6), message_id, "<u2")).result(TIMEOUT_S)
+            producer.finish()
+        self.folder = stream_folder(tmp_path, address)
+        with StreamWriter(self.folder, address) as writer:
+            for entry_id, flat in Server(broker).call("XRANGE", StreamKeys(address).index, "-", "+"):
+                fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                if fields.get(b"k") == b"e":
+                    writer.append_all([end_record(5, int(fields[b"b"]), reason="complete")])
+                else:
+                    writer.append_all([record_of_entry(entry_id.decode(), fields, None)])
+
+    def make_source(self) -> Source:
+        return ReplaySource(open_recording(self.folder), "again", Pace(), Target(Address("bt", "det", "again")))

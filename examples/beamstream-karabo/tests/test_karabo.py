@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
+import beamstream_karabo
 from beamstream import codecs
 from beamstream.errors import UsageError
 from beamstream.service import Event, Produced, StreamClosed, StreamOpened
@@ -243,12 +244,26 @@ def test_two_trains_from_elsewhere_begin_a_new_run_and_none_is_lost(again: int) 
     ]  # fmt: skip
 
 
-def test_a_connector_that_is_told_the_first_train_goes_on_in_the_same_streams() -> None:
+@pytest.mark.parametrize("later", [3, 10 * MAX_AHEAD])
+def test_a_connector_that_is_told_the_first_train_goes_on_in_the_same_streams(later: int) -> None:
     runs = Runs(first_train=FIRST, select=["*:image.data"], n_trains=10)
-    opened, *_ = runs.take(parse_train(parts_of(FIRST + 3)))
+    opened, message = runs.take(parse_train(parts_of(FIRST + later)))
     assert isinstance(opened, StreamOpened)
-    assert (opened.new, opened.n_expected) == (False, 10)
-    assert told(runs, FIRST + 4)[0][1] == 5
+    assert (opened.new, opened.n_expected, message.message_id) == (False, 10, later + 1)
+    assert told(runs, FIRST + later + 1)[0][1] == later + 2
+
+
+def test_trains_before_the_first_are_counted_and_left_out() -> None:
+    runs = Runs(first_train=FIRST + 2, select=["*:image.data"])
+    assert [one[1] for one in told(runs, FIRST, FIRST + 1, FIRST + 2, FIRST + 3)[1:-1]] == [1, 2]
+    assert runs.counts["trains_before_first"] == 2
+
+
+def test_a_new_run_never_goes_into_the_streams_of_the_one_before() -> None:
+    runs = Runs(run="r", first_train=FIRST, select=["*:image.data"])
+    trains = [FIRST, FIRST + 3 * MAX_AHEAD, FIRST + 3 * MAX_AHEAD + 1]
+    events = [event for train_id in trains for event in runs.take(parse_train(parts_of(train_id)))]
+    assert [event.new for event in events if isinstance(event, StreamOpened)] == [False, True]
 
 
 def test_there_is_an_end_of_streams_and_of_names() -> None:
@@ -304,6 +319,16 @@ def test_all_subscribers_of_a_bridge_get_its_trains() -> None:
         for source in sources:
             source.close()
     assert all(ids == sorted(set(ids)) for ids in seen)
+
+
+def test_a_bridge_that_says_nothing_is_named(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beamstream_karabo, "QUIET_S", 0.1)
+    source = KaraboSource("tcp://127.0.0.1:1")
+    events = source.events(Stop())
+    while not caplog.records:
+        assert next(events) is None
+    source.close()
+    assert "nothing came from tcp://127.0.0.1:1" in caplog.text
 
 
 @pytest.mark.parametrize(("endpoint", "kind"), [("bridge:1234", "REQ"), ("tcp://127.0.0.1:1", "PAIR")])

@@ -56,9 +56,10 @@ def counters_of_the_loop() -> frozenset[str]:
 
 @dataclass(slots=True)
 class _Stream:
-    """What came of a stream since it was opened."""
+    """What came of a stream since it was opened: ids, and parts where messages have some."""
 
-    ids: set[int] = field(default_factory=set)
+    n_parts: int
+    ids: set[tuple[int, int | None]] = field(default_factory=set)
     ended: bool = False
     left: bool = False
 
@@ -128,12 +129,16 @@ class EventChecker:
             raise self._error(f"opens {event.stream!r:.80}: {error}") from error
         if event.n_expected is not None and not _is_count(event.n_expected):
             raise self._error(f"opens {event.stream} with n_expected={event.n_expected!r}, which is no number")
+        if not _is_count(event.n_parts) or not 0 < (event.min_parts or event.n_parts) <= event.n_parts:
+            raise self._error(f"opens {event.stream} with {event.min_parts!r} of {event.n_parts!r} parts")
+        if event.patience_s is not None and not event.patience_s >= 0:
+            raise self._error(f"opens {event.stream} with patience_s={event.patience_s!r}")
         there = self._streams.get(event.stream)
         if there is not None and not there.ended:
             raise self._error(f"opens {event.stream}, which is open")
         if there is not None and not (there.left or event.new):
             raise self._error(f"opens {event.stream} again after its end, without new=True")
-        self._streams[event.stream] = _Stream()
+        self._streams[event.stream] = _Stream(event.n_parts)
 
     def _check_end(self, event: StreamClosed | StreamLeft) -> None:
         stream = self._open_one(event.stream, type(event).__name__)
@@ -141,7 +146,7 @@ class EventChecker:
         stream.left = isinstance(event, StreamLeft)
         if isinstance(event, StreamLeft):
             return
-        highest = max(stream.ids, default=0)
+        highest = max((message_id for message_id, _ in stream.ids), default=0)
         if not _is_count(event.last_id) or event.last_id < highest:
             raise self._error(f"closes {event.stream} with last_id={event.last_id!r}, after message {highest}")
         if event.reason not in REASONS:
@@ -151,9 +156,11 @@ class EventChecker:
         stream = self._open_one(event.stream, f"message {event.message_id!r}")
         if not _is_count(event.message_id) or not 0 < event.message_id <= MAX_MESSAGE_ID:
             raise self._error(f"yields message id {event.message_id!r} of {event.stream}; ids are integers from 1")
-        if event.message_id in stream.ids:
+        if (event.part is None) != (stream.n_parts == 1) or not 0 < (event.part or 1) <= stream.n_parts:
+            raise self._error(f"{_named(event)} is part {event.part!r} of {stream.n_parts}")
+        if (event.message_id, event.part) in stream.ids:
             raise self._error(f"{_named(event)} comes twice")
-        stream.ids.add(event.message_id)
+        stream.ids.add((event.message_id, event.part))
         self._check_bytes(event)
         self.messages.append(event)
         self._checksums.append(xxhash.xxh3_64_intdigest(event.payload))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,21 @@ from beamstream.cli.root import app
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(
-    path for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("ops/*.md")) if path.exists()
+    path
+    for path in (
+        ROOT / "README.md",
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("ops/*.md"),
+        *ROOT.glob("examples/*/README.md"),
+    )
+    if path.exists()
 )
 UNITS = sorted(ROOT.glob("ops/*.service"))
 
 _LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 _CODE_LINE = re.compile(r"^(?: {4}|\$ )?(?:ExecStart=/opt/beamstream/bin/)?(stream (?! ).*)$", re.MULTILINE)
 _CODE_WORDS = re.compile(r"`(stream [^`]+)`")
+_QUOTED = re.compile(r"^```py (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ENTRY_POINT = re.compile(r'^(\w+) = "\w+:\w+"$', re.MULTILINE)
 
 
@@ -76,6 +85,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for path, anchor in links_of(page):
         assert path.exists(), f"{named(page)} links to {path}"
         assert not anchor or anchor in anchors_of(path), f"{named(page)} links to {anchor} in {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_what_is_quoted_from_a_file_stands_in_it(page: Path) -> None:
+    for file, text in _QUOTED.findall(page.read_text("utf-8")):
+        if not (ROOT / Path(file).parts[0]).exists():
+            continue  # an installation without the examples
+        there = (ROOT / file).read_text("utf-8")
+        method = textwrap.indent(text, "    ")  # quoted without its class
+        assert text in there or method in there, f"{named(page)} quotes {text[:60]!r}…"
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:

@@ -205,6 +205,10 @@ BROKEN_EVENTS = {
     "a name that cannot be": (opens(stream="../run"), "no stream address"),
     "metadata that cannot travel": (opens(metadata={"lock": object()}), "cannot be stream metadata"),
     "an expected number that is none": (opens(n_expected=-1), "n_expected=-1"),
+    "more parts than there are": (opens(n_parts=2, min_parts=3), "with 3 of 2 parts"),
+    "a patience that is none": (opens(patience_s=-1.0), "patience_s=-1.0"),
+    "a part of what has none": (messages_with(part=1), "is part 1 of 1"),
+    "no part of what has some": (opens(n_parts=2), "is part None of 2"),
     "a stream opened twice": (one_that(opened=_opening_twice), "which is open"),
     "a stream never opened": (
         one_that(opened=lambda self: self.note(ADDRESS, runs.fresh_state()) or ()),
