@@ -20,8 +20,9 @@ from beamstream.sizes import parse_bytes
 
 from .files import DEFAULT_PATTERN, Folders
 from .known_streams import KnownStreams
+from .options import CbfOptions
 from .removal import Remover
-from .source import CbfOptions, CbfSource
+from .source import CbfSource
 from .zones import VARIABLE, find_zone
 
 log = logging.getLogger(__name__)

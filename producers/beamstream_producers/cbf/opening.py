@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from beamstream.errors import StreamExistsError
 from beamstream.service import Event, StreamOpened
@@ -20,10 +19,8 @@ from .files import FoundFile
 from .known_streams import KnownStream, KnownStreams
 from .messages import make_stream_metadata
 from .naming import ScanKey, stream_names
+from .options import CbfOptions
 from .scan import Scan
-
-if TYPE_CHECKING:
-    from .source import CbfOptions
 
 log = logging.getLogger(__name__)
 
