@@ -7,12 +7,15 @@ that nothing goes to a connection that has just been given up.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import zmq
 
 from beamstream.service import Source
+from beamstream.stop import Stop
 from beamstream.testing import SourceConformance
+from beamstream_producers.cbf import CbfOptions, CbfSource, Folders
 from beamstream_producers.eiger import EigerSource
 from beamstream_producers.formats.simplon import (
     End,
@@ -25,6 +28,7 @@ from beamstream_producers.formats.simplon import (
     encode_start,
 )
 from beamstream_producers.sim import SimulatedEiger, SimulatedEigerOptions
+from beamstream_producers.sim.pilatus import SimulatedPilatus, SimulatedPilatusOptions
 from beamstream_producers.testing import hostile_messages
 
 TIMEOUT_S = 20.0
@@ -111,3 +115,38 @@ class TestSimulatedEiger(SourceConformance):
         self.detector.arm()
         self.detector.trigger()
         self.detector.wait_for_end(TIMEOUT_S)
+
+
+class TestFullCbfFolder(SourceConformance):
+    """A folder of files that are there."""
+
+    follow = False
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def make_source(self) -> Source:
+        for path in self.folder.iterdir():
+            path.unlink()
+        if not self.follow:
+            self._fill()
+        return CbfSource(Folders([self.folder]), CbfOptions(follow=self.follow, patience_s=0.1, settle_s=0.1))
+
+    def _fill(self) -> None:
+        options = SimulatedPilatusOptions(base="scan", n_frames=3, rate_hz=0)
+        SimulatedPilatus(self.folder, options).run(Stop())
+
+
+class TestFillingCbfFolder(TestFullCbfFolder):
+    """One that fills, and what no detector writes beside it."""
+
+    follow = True
+
+    def feed(self) -> None:
+        self._fill()
+
+    def feed_hostile(self) -> None:
+        for number, data in enumerate((b"", b"garbage", b"###CBF: VERSION 1.5", bytes(10_000)), start=4):
+            (self.folder / f"scan_{number:05d}.cbf").write_bytes(data)
+        (self.folder / "scan.cbf").write_bytes(b"without a number")

@@ -24,6 +24,9 @@ from .scan import Scan
 
 log = logging.getLogger(__name__)
 
+FULL_PATIENCE_S = 0.5
+"""How long a gap may stay open where nothing is waited for [s]: a number that is not in the folder will not come."""
+
 
 class Opening:
     """Begins streams.
@@ -86,6 +89,7 @@ class Opening:
             metadata=metadata,
             n_expected=self._options.n_frames,
             on_open=lambda _, state: scan.note_state(state),
+            patience_s=None if self._options.follow else FULL_PATIENCE_S,
         )
         return scan, [opened]
 
