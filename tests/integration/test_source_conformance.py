@@ -22,8 +22,7 @@ from beamstream.segments import StreamWriter, end_record, record_of_entry, strea
 from beamstream.service import Source
 from beamstream.stop import Stop
 from beamstream.testing import SourceConformance
-from beamstream_producers.cbf.files import Folders
-from beamstream_producers.cbf.source import CbfOptions, CbfSource
+from beamstream_producers.cbf import CbfOptions, CbfSource, Folders
 from beamstream_producers.eiger import EigerSource
 from beamstream_producers.formats.simplon import (
     End,

@@ -16,12 +16,14 @@ from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import UsageError
 from beamstream.keep import DEFAULT_KEEP, check_keep
 from beamstream.service import run_source
+from beamstream.service.allocation import keep_freed_memory
 from beamstream.sizes import parse_bytes
 
 from .files import DEFAULT_PATTERN, Folders
 from .known_streams import KnownStreams
+from .options import CbfOptions
 from .removal import Remover
-from .source import CbfOptions, CbfSource
+from .source import CbfSource
 from .zones import VARIABLE, find_zone
 
 log = logging.getLogger(__name__)
@@ -110,6 +112,7 @@ def cbf(
 
     stream produce cbf /ramdisk/current --to 11012345/pilatus/run_042 --follow --frames 3600 --remove --keep all
     """
+    keep_freed_memory()
     where = parse_where(to)
     kept = check_keep(keep)
     retain_s = parse_duration(retain or NEVER)

@@ -74,7 +74,7 @@ class FileTable:
 
     def note(self, found: FoundFile) -> bool:
         """Note that a file is there; return whether that is news."""
-        scan, name = found.scan, found.path.name
+        scan, name = found.scan, found.name
         settled, waiting = self._settled[scan].get(name), self._waiting[scan].get(name)
         known = waiting.found.signature if waiting else settled.signature if settled else None
         if known == found.signature:
@@ -100,32 +100,32 @@ class FileTable:
     def take_all_to_try(self, scan: ScanKey) -> list[FoundFile]:
         """Return what is to be tried of a scan, in the order of numbers; it counts as tried from now on."""
         files = self._to_try.pop(scan, {})
-        return sorted(files.values(), key=lambda found: (found.number, found.path.name))
+        return sorted(files.values(), key=lambda found: (found.number, found.name))
 
     def put_back(self, files: list[FoundFile]) -> None:
         """Note that these were not tried after all."""
         for found in files:
-            self._to_try[found.scan].setdefault(found.path.name, found)
+            self._to_try[found.scan].setdefault(found.name, found)
 
     def settled(self, found: FoundFile) -> Settled | None:
         """Return what became of a file before; None where it is new."""
-        return self._settled[found.scan].get(found.path.name)
+        return self._settled[found.scan].get(found.name)
 
     def settle(self, found: FoundFile, checksum: int | None = None) -> None:
         """Note that nothing more is to be done about a file."""
-        self._waiting[found.scan].pop(found.path.name, None)
-        self._settled[found.scan][found.path.name] = Settled(found.signature, checksum)
+        self._waiting[found.scan].pop(found.name, None)
+        self._settled[found.scan][found.name] = Settled(found.signature, checksum)
 
     def forget(self, found: FoundFile) -> None:
         """Note that a file is gone; one of its name would be new."""
-        self._waiting[found.scan].pop(found.path.name, None)
-        self._settled[found.scan].pop(found.path.name, None)
+        self._waiting[found.scan].pop(found.name, None)
+        self._settled[found.scan].pop(found.name, None)
 
     # --- waiting -----------------------------------------------------------------------------------------------
 
     def wait(self, found: FoundFile, error: BeamstreamError, now_s: float) -> bool:
         """Let a file wait that could not be taken; False where its time is over, as it is of one left long ago."""
-        name = found.path.name
+        name = found.name
         before = self._waiting[found.scan].get(name)
         if before is not None and before.found.signature == found.signature:
             before.error = error

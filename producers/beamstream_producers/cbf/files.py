@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,14 +34,23 @@ class Signature(NamedTuple):
     inode: int
 
 
+NOWHERE = Signature(0, 0, 0)
+"""That of a link that leads nowhere yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundFile:
     """A file that is there."""
 
-    path: Path
+    name: str
     scan: ScanKey
     number: int
     signature: Signature
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.scan.folder / self.name
 
 
 class Folders:
@@ -71,6 +81,8 @@ class Folders:
     def __init__(self, folders: Sequence[Path], pattern: str = DEFAULT_PATTERN, *, recursive: bool = False) -> None:
         self.paths = tuple(dict.fromkeys(_checked(folder) for folder in folders))
         self.pattern = pattern
+        self._matches = re.compile(fnmatch.translate(pattern)).match
+        self._keys: dict[tuple[Path, str], ScanKey] = {}
         self.recursive = recursive
         self.unnumbered: set[Path] = set()
         self.n_unreadable = 0
@@ -89,7 +101,7 @@ class Folders:
                 for entry in entries:
                     if depth_left and entry.is_dir(follow_symlinks=False):
                         below.append(folder / entry.name)
-                    yield self.find(folder / entry.name)
+                    yield self._find(folder, entry.name, entry)
         except OSError as error:
             self.n_unreadable += 1
             self.trouble = error
@@ -98,22 +110,28 @@ class Folders:
 
     def find(self, path: Path) -> FoundFile | None:
         """Return a file if it is there and one of ours."""
-        name = path.name
-        if name.startswith(".") or not fnmatch.fnmatchcase(name, self.pattern):
+        return self._find(path.parent, path.name, path)
+
+    def _find(self, folder: Path, name: str, entry: os.DirEntry[str] | Path) -> FoundFile | None:
+        if name.startswith(".") or not self._matches(name):
             return None
-        said = read_name(path)
+        said = read_name(name)
         if said is None:
-            self.unnumbered.add(path)
+            self.unnumbered.add(folder / name)
             return None
+        signature = NOWHERE
         try:
-            there = path.stat()
+            there = entry.stat()
         except OSError:
-            if not path.is_symlink():
+            if not entry.is_symlink():
                 return None
-            there = None  # a link that leads nowhere yet
-        if there is not None and stat.S_ISDIR(there.st_mode):
-            return None
-        return FoundFile(path, *said, Signature(0, 0, 0) if there is None else _signature(there))
+        else:
+            if stat.S_ISDIR(there.st_mode):
+                return None
+            signature = _signature(there)
+        base, number = said
+        scan = self._keys.setdefault((folder, base), ScanKey(folder, base))
+        return FoundFile(name, scan, number, signature)
 
 
 def read_file(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> tuple[bytes, Signature]:
@@ -157,6 +175,8 @@ def _signature(there: os.stat_result) -> Signature:
 
 def _checked(folder: Path) -> Path:
     path = folder.expanduser().resolve()
+    if path.is_file():
+        raise FolderError(folder, "is a file; name its folder, and the file's scan with --pattern 'NAME_*.cbf'")
     if not path.is_dir():
         raise FolderError(folder, "there is no such folder; is the detector's disk mounted?")
     return path

@@ -67,7 +67,7 @@ def make_message(image: cbf.CbfImage, found: FoundFile, zone: tzinfo | None, *, 
         codec=codec,
         timestamp_ns=max(0, found.signature.mtime_ns) if timestamp_ns is None else timestamp_ns,
         metadata={
-            "file_name": found.path.name,
+            "file_name": found.name,
             "file_number": found.number,
             **cbf.image_metadata(image.header),
         },

@@ -35,10 +35,11 @@ class ScanKey(NamedTuple):
         return f"{self.base} in {self.folder}"
 
 
-def read_name(path: Path) -> tuple[ScanKey, int] | None:
-    """Return the scan and the number of a file; None where its name has no number at its end."""
-    found = _NUMBERED.fullmatch(path.stem)
-    return (ScanKey(path.parent, found["base"]), int(found["number"])) if found else None
+def read_name(name: str) -> tuple[str, int] | None:
+    """Return the scan's base name and the number that a file's name says; None where it has no number at its end."""
+    stem, dot, _ = name.rpartition(".")
+    found = _NUMBERED.fullmatch(stem if dot else name)
+    return (found["base"], int(found["number"])) if found else None
 
 
 def stream_names(scan: ScanKey) -> Iterator[str]:

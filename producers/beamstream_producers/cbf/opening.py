@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from beamstream.errors import StreamExistsError
 from beamstream.service import Event, StreamOpened
@@ -20,12 +19,13 @@ from .files import FoundFile
 from .known_streams import KnownStream, KnownStreams
 from .messages import make_stream_metadata
 from .naming import ScanKey, stream_names
+from .options import CbfOptions
 from .scan import Scan
 
-if TYPE_CHECKING:
-    from .source import CbfOptions
-
 log = logging.getLogger(__name__)
+
+FULL_PATIENCE_S = 0.5
+"""How long a gap may stay open where nothing is waited for [s]: a number that is not in the folder will not come."""
 
 
 class Opening:
@@ -89,6 +89,7 @@ class Opening:
             metadata=metadata,
             n_expected=self._options.n_frames,
             on_open=lambda _, state: scan.note_state(state),
+            patience_s=None if self._options.follow else FULL_PATIENCE_S,
         )
         return scan, [opened]
 

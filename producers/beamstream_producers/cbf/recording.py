@@ -46,10 +46,10 @@ def open_cbf(path: Path, part: int | None) -> CbfRecording | None:
     """
     wanted: ScanKey | None = None
     if path.is_file():
-        said = read_name(path.resolve()) if path.suffix == ".cbf" else None
+        said = read_name(path.name) if path.suffix == ".cbf" else None
         if said is None:
             return None
-        wanted = said[0]
+        wanted = ScanKey(path.parent.resolve(), said[0])
     folder = path if wanted is None else wanted.folder
     scans: dict[ScanKey, list[FoundFile]] = {}
     for found in Folders([folder]).look() if folder.is_dir() else ():
@@ -86,7 +86,7 @@ class CbfRecording:
         self._zone = find_zone(os.environ.get(VARIABLE))
         self._first_number = min(found.number for found in files)
         self._files: dict[int, FoundFile] = {}
-        for found in sorted(files, key=lambda one: (one.number, one.path.name)):
+        for found in sorted(files, key=lambda one: (one.number, one.name)):
             self._files.setdefault(message_id(found.number, self._first_number), found)
         self._sums: dict[int, tuple[int, int] | None] = {}
         self._metadata: Mapping[str, Any] | None = None

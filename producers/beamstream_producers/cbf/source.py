@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import tzinfo
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,12 +24,13 @@ from beamstream_producers.eiger.complaints import Complaints
 from beamstream_producers.formats import cbf
 
 from .errors import FileReadError, FileVanishedError, FolderError, SeveralScansError
-from .file_table import PATIENCE_S, SETTLE_S, FileTable
+from .file_table import FileTable
 from .files import Folders, FoundFile, read_file
 from .known_streams import KnownStreams
 from .messages import make_message
 from .naming import ScanKey
 from .opening import Opening
+from .options import NOT_SENT_BECAUSE, CbfOptions
 from .removal import Remover
 from .scan import Scan
 from .watching import FolderWatch
@@ -49,57 +49,6 @@ LOOK_SHARE = 5
 
 TELL_EVERY = 2000
 """After how many names the loop is told that nothing has come."""
-
-NOT_SENT_BECAUSE: Mapping[str, str] = {
-    "already_there": "its message was sent by an earlier run",
-    "before_first": "its number is below that of the scan's first file; say --first-number",
-    "beyond_frames": "its number is beyond what --frames promised",
-    "implausible": "its number is far beyond all others",
-    "after_end": "its scan's stream has ended",
-    "stale": "it is older than --newer-than says",
-}
-"""Why a file is not sent, by the name of the counter, in words for the log."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CbfOptions:
-    """What is done with files.
-
-    Attributes
-    ----------
-    stream : str or None
-        Name of the one stream that is written; None: one for each scan, by its name.
-    follow : bool
-        Whether files are waited for; otherwise the source ends when all that are there are sent.
-    n_frames : int or None
-        How many images a scan has; its stream ends with them.
-    idle_timeout_s : float or None
-        After how long without a new file a scan has ended, with `follow` [s].
-    n_scans : int or None
-        Ends after so many scans.
-    first_number : int or None
-        Number of the file that is message 1; None: the lowest that is there when the scan begins.
-    newer_than_ns : int
-        Files that were last written before this are left alone [ns since 1970].
-    zone : tzinfo or None
-        Whose local time the headers' time stamps are; None: this machine's.
-    convert : bool
-        Whether pixels are packed anew as bslz4.
-    patience_s, settle_s : float
-        How long files are waited for that are not whole, and whose bytes are wrong [s].
-    """
-
-    stream: str | None = None
-    follow: bool = False
-    n_frames: int | None = None
-    idle_timeout_s: float | None = None
-    n_scans: int | None = None
-    first_number: int | None = None
-    newer_than_ns: int = 0
-    zone: tzinfo | None = None
-    convert: bool = False
-    patience_s: float = PATIENCE_S
-    settle_s: float = SETTLE_S
 
 
 class CbfSource:
@@ -133,6 +82,7 @@ class CbfSource:
         self._table = FileTable(self._options.patience_s, self._options.settle_s)
         self._opening = Opening(self._options, known, sends_all=remover is not None)
         self._scans: dict[ScanKey, Scan] = {}
+        self._given_up_early: defaultdict[ScanKey, set[int]] = defaultdict(set)
         self._counts: Counter[str] = Counter()
         self._complaints = Complaints()
         self._look_at_s = 0.0
@@ -270,6 +220,8 @@ class CbfSource:
                 scan, events = self._opening.open(found, image, self._table.lowest_number(found.scan), stop)
                 self._scans[found.scan] = scan
                 yield from events
+                for number in self._given_up_early.pop(found.scan, ()):
+                    scan.note_given_up(scan.message_id(number))
                 if reason := self._why_not(scan, found):
                     self._leave(found, reason)
                     return
@@ -334,6 +286,8 @@ class CbfSource:
         self._complain(f"rejected_{kind}", f"{said}; it is not sent unless it changes")
         if (scan := self._scans.get(found.scan)) is not None:
             scan.note_given_up(scan.message_id(found.number))
+        else:
+            self._given_up_early[found.scan].add(found.number)
 
     def _complain(self, reason: str, detail: str) -> None:
         line = self._complaints.note(reason, detail, time.monotonic())

@@ -27,8 +27,13 @@ from beamstream.service.produce import ProducerLoop
 from beamstream_broker.service import BrokerService
 from beamstream_consumers.bin import BinHandler
 from beamstream_consumers.write.handler import WriteHandler
+from beamstream_producers.cbf import CbfSource, Folders
+from beamstream_producers.cbf.errors import FileReadError
+from beamstream_producers.cbf.options import NOT_SENT_BECAUSE
+from beamstream_producers.cbf.removal import Remover
 from beamstream_producers.eiger.source import EigerSource
 from beamstream_producers.eiger.transitions import IGNORED_BECAUSE
+from beamstream_producers.formats.cbf import CbfError
 from beamstream_producers.formats.simplon import SimplonError
 
 ROOT = Path(__file__).parents[3]
@@ -110,6 +115,7 @@ def snapshots() -> Iterator[list[Snapshot]]:
     source = EigerSource("ipc:///nobody")
     yield [
         ProducerLoop(source, SourceAddress("bt", "det"), NOBODY).snapshot(),
+        ProducerLoop(CbfSource(Folders([Path()]), remover=Remover()), SourceAddress("bt", "det"), NOBODY).snapshot(),
         *(
             ConsumerLoop(handler, NOBODY, group="any", start="start", required=False).snapshot()
             for handler in (BinHandler(2), WriteHandler(Path()))
@@ -121,9 +127,10 @@ def snapshots() -> Iterator[list[Snapshot]]:
 
 def test_every_event_and_every_level_is_described(snapshots: list[Snapshot]) -> None:
     described = set(re.findall(r"`(\w+)`", page("metrics.md")))
-    events = {event for snapshot in snapshots for event in snapshot.events} | set(IGNORED_BECAUSE)
+    events = {event for snapshot in snapshots for event in snapshot.events}
+    events |= {*IGNORED_BECAUSE, *NOT_SENT_BECAUSE}
     levels = {quantity for snapshot in snapshots for quantity in snapshot.levels}
-    kinds = {error.kind for error in SimplonError.__subclasses__()}
+    kinds = {error.kind for root in (SimplonError, CbfError, FileReadError) for error in root.__subclasses__()}
     assert events | levels | kinds <= described
 
 
