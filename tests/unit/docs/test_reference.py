@@ -30,6 +30,7 @@ from beamstream_consumers.write.handler import WriteHandler
 from beamstream_producers.eiger.source import EigerSource
 from beamstream_producers.eiger.transitions import IGNORED_BECAUSE
 from beamstream_producers.formats.simplon import SimplonError
+from beamstream_producers.replay.source import COUNTED
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
@@ -122,6 +123,7 @@ def snapshots() -> Iterator[list[Snapshot]]:
 def test_every_event_and_every_level_is_described(snapshots: list[Snapshot]) -> None:
     described = set(re.findall(r"`(\w+)`", page("metrics.md")))
     events = {event for snapshot in snapshots for event in snapshot.events} | set(IGNORED_BECAUSE)
+    events |= set(COUNTED)
     levels = {quantity for snapshot in snapshots for quantity in snapshot.levels}
     kinds = {error.kind for error in SimplonError.__subclasses__()}
     assert events | levels | kinds <= described
