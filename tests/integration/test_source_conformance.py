@@ -7,10 +7,13 @@ that nothing goes to a connection that has just been given up.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import h5py
 import pytest
 import zmq
 
+from beamstream.offline import open_recording
 from beamstream.service import Source
 from beamstream.testing import SourceConformance
 from beamstream_producers.eiger import EigerSource
@@ -24,6 +27,8 @@ from beamstream_producers.formats.simplon import (
     encode_image,
     encode_start,
 )
+from beamstream_producers.replay import ReplaySource, parse_pace
+from beamstream_producers.replay.target import Target
 from beamstream_producers.sim import SimulatedEiger, SimulatedEigerOptions
 from beamstream_producers.testing import hostile_messages
 
@@ -111,3 +116,21 @@ class TestSimulatedEiger(SourceConformance):
         self.detector.arm()
         self.detector.trigger()
         self.detector.wait_for_end(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("pace", ["max", "20Hz"])
+class TestReplay(SourceConformance):
+    """A recording of a few images, with a gap."""
+
+    @pytest.fixture(autouse=True)
+    def _recording(self, pace: str, tmp_path: Path) -> None:
+        self.pace = parse_pace(pace)
+        self.path = tmp_path / "run.h5"
+        with h5py.File(self.path, "w") as file:
+            images = file.create_dataset("entry/data/data", (5, 4, 6), "<u2", chunks=(1, 4, 6))
+            for position in (0, 1, 3, 4):
+                images[position] = position
+
+    def make_source(self) -> Source:
+        recording = open_recording(self.path)
+        return ReplaySource(recording, "run", self.pace, Target(recording.address))
