@@ -1,4 +1,4 @@
-"""`benchmarks/replay_pace.py` works: all its processes run, and every figure is there. How large they are is no test."""
+"""`benchmarks/replay_pace.py` works: its processes run, and every figure is there. How large they are is no test."""
 
 from __future__ import annotations
 

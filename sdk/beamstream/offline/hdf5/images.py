@@ -11,6 +11,7 @@ import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import h5py
@@ -112,6 +113,7 @@ class ImageDataset:
         self.packing = ", ".join(name for _, _, name in self._filters) or "no compression"
         if not self._has_image_chunks:
             self.packing += f", chunks of {dataset.chunks}" if dataset.chunks else ", without chunks"
+        self._is_lossless = not dataset.attrs.get(BYTES_LOST)
         self._block: tuple[int, npt.NDArray[Any]] | None = None
 
     def _stored_codec(self, said: str | None) -> str | None:
@@ -166,6 +168,19 @@ class ImageDataset:
         self._dataset.id.chunk_iter(take)
         return found
 
+    @cached_property
+    def _oversized(self) -> set[tuple[int, ...]]:
+        """Chunks that claim more bytes than their file has; looked at once, as asking for one costs a pass over all."""
+        found: set[tuple[int, ...]] = set()
+        file_bytes = self._dataset.file.id.get_filesize()
+
+        def look(info: Any) -> None:
+            if info.size > file_bytes:
+                found.add(tuple(info.chunk_offset))
+
+        self._dataset.id.chunk_iter(look)
+        return found
+
     def read(self, position: int) -> StoredImage:
         """Return the image at a position.
 
@@ -180,11 +195,8 @@ class ImageDataset:
             array = self._unpacked(position)
             return StoredImage(payload=bytes(codecs.encode(array, REPACKED)), codec=REPACKED, is_original=False)
         where = (position, *self._lead, 0, 0) if not self._is_single else (0, 0)
-        info = self._dataset.id.get_chunk_info_by_coord(where)
-        if info.byte_offset is None:
-            raise CorruptPayloadError(self.codec, f"nothing is stored as image {position}")
-        if info.size > self._dataset.file.id.get_filesize():
-            raise CorruptPayloadError(self.codec, f"a chunk of {info.size} bytes is larger than its file")
+        if where in self._oversized:
+            raise CorruptPayloadError(self.codec, f"the chunk of image {position} claims to be larger than its file")
         skipped, data = self._dataset.id.read_direct_chunk(where)
         if skipped & 1:  # HDF5 leaves a filter out that would not have made it smaller
             codecs.to_hdf5_chunk(data, "none", self.image_shape, self.dtype)
@@ -192,9 +204,8 @@ class ImageDataset:
         if self.codec != "lz4-block":
             stored_as = "bslz4" if self.codec == BYTE_OFFSET else self.codec
             codecs.to_hdf5_chunk(data, stored_as, self.image_shape, self.dtype)  # its sizes are checked there
-            is_original = not self._dataset.attrs.get(BYTES_LOST)
             payload = codecs.from_hdf5_chunk(data, self.codec, self.dtype)
-            return StoredImage(payload=payload, codec=self.codec, is_original=is_original)
+            return StoredImage(payload=payload, codec=self.codec, is_original=self._is_lossless)
         # Stored unpacked where it was as long as its pixels; packed anew it need not be the same bytes.
         is_original = len(data) - ONE_BLOCK.size != self.image_bytes
         return StoredImage(payload=codecs.from_hdf5_chunk(data, self.codec), codec=self.codec, is_original=is_original)
