@@ -41,6 +41,7 @@ PAGES = {
     "docs/how-to/other-detectors.md": {},
     "docs/how-to/join-detectors.md": {},
     "docs/how-to/read-the-files.md": {},
+    "docs/how-to/replay-a-run.md": {},
     "docs/reference/configuration.md": {},
 }
 """Pages with something to execute, and what the test replaces in their text."""

@@ -215,6 +215,15 @@ def test_a_replay_is_the_same_run_with_the_same_receipt(recording: Path, broker:
     assert decode_metadata(packed) == metadata
 
 
+def test_a_folder_of_cbf_files_is_replayed(captured_data: Path, broker: str, stream: Stream) -> None:
+    folder = captured_data / "cbf_pilatus300k_albis"
+    done = stream("produce", "replay", folder, "--to", AGAIN, "--pace", "max")
+    assert done.returncode == 0, done.stderr
+    with Consumer(folder) as offline:
+        assert replayed(broker) == messages_of(offline)
+    assert same(receipt_of(broker)) == same(path_receipt(folder))
+
+
 def test_a_replay_of_a_replay_is_still_the_same(nexus: Path, broker: str, stream: Stream, tmp_path: Path) -> None:
     assert stream("produce", "replay", nexus, "--to", AGAIN, "--pace", "max").returncode == 0
     again = to_segments(broker, tmp_path / "spill", AGAIN)

@@ -24,6 +24,9 @@ from .target import Target, parts_of
 
 log = logging.getLogger(__name__)
 
+COUNTED = ("replayed", "there_already", "missing", "gone", "damaged")
+"""What is counted: sent; there before; of the recording not there, not kept, not readable."""
+
 PATIENCE_S = 0.25
 """How long a gap stays open in a replayed stream [s]: what the recording lacks will not come."""
 
@@ -220,8 +223,8 @@ class ReplaySource:
         )
 
     def counters(self) -> Mapping[str, int]:
-        """Return what was counted: ``replayed``, ``there_already``, ``missing``, ``gone``, ``damaged``."""
-        return {name: self._counts[name] for name in ("replayed", "there_already", "missing", "gone", "damaged")}
+        """Return what was counted; see `COUNTED`."""
+        return {name: self._counts[name] for name in COUNTED}
 
     def progress(self) -> tuple[int, int]:
         """Return how many messages are done, and of how many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import typer
 
@@ -17,6 +18,7 @@ from .faults import Faults
 from .faults.report import describe_last, describe_total, list_faults
 from .options import BUFFER_IMAGES, SimulatedEigerOptions
 from .pilatus_command import pilatus
+from .recorded_run import RecordedRun
 
 LOOK_S = 0.2
 """How often waiting looks whether it was interrupted [s]."""
@@ -26,6 +28,9 @@ DEFAULT_PORTS = {flags.Version.V1: 9999, flags.Version.V2: 31001}
 
 DEFAULT_API_PORT = 8088
 """Where the REST interface is; a real one is at 80, where only root may listen."""
+
+DEFAULT_FRAMES = 100
+DEFAULT_RATE_HZ = 100.0
 
 FORMATS = {flags.Version.V1: "legacy", flags.Version.V2: "cbor"}
 """SIMPLON's names of the versions."""
@@ -49,9 +54,9 @@ def eiger(
     compression: flags.Compression = flags.Packing.BSLZ4,
     header_detail: flags.HeaderDetail = flags.Detail.BASIC,
     bit_depth: flags.BitDepth = flags.Depth.D16,
-    frames: flags.Frames = 100,
+    frames: flags.Frames = None,
     triggers: flags.Triggers = 1,
-    rate: flags.Rate = 100.0,
+    rate: flags.Rate = None,
     hits: flags.Hits = 0.2,
     seed: flags.Seed = 0,
     unique: flags.Unique = False,
@@ -64,11 +69,13 @@ def eiger(
     series: flags.NSeries = 1,
     first_series: flags.FirstSeries = 1,
     faults: flags.FaultText = None,
+    recorded: flags.RecordedPath = None,
     as_json: Json = False,
 ) -> None:
     """Simulate an EIGER2: its stream, version 1 or 2, and its REST interface.
 
-    Without --auto it waits for a REST client to arm and trigger it.
+    Without --auto it waits for a REST client to arm and trigger it. With --from it plays a recorded run: shape, depth,
+    number, rate and metadata of the images are the recording's, --size, --bit-depth, --hits and --unique mean nothing.
 
     Examples:
 
@@ -78,6 +85,8 @@ def eiger(
 
     stream simulate eiger --auto --series 5 --faults drop=0.01,reorder=0.02,abort=0.2,garbage=0.01,second-client=0.5
 
+    stream simulate eiger --from ./run_042_master.h5 --auto --format v1
+
     stream simulate eiger --faults list
 
     curl -X PUT http://127.0.0.1:8088/detector/api/1.8.0/command/arm
@@ -86,28 +95,37 @@ def eiger(
         typer.echo(list_faults())
         raise typer.Exit
     ports = _stream_ports(version, stream_port)
-    options = SimulatedEigerOptions(
-        size=size.value,
-        stream_format=FORMATS[version],
-        compression=compression.value,
-        header_detail=header_detail.value,
-        bit_depth=int(bit_depth),
-        n_images=frames,
-        n_triggers=triggers,
-        rate_hz=rate,
-        hit_fraction=hits,
-        unique=unique,
-        seed=seed,
-        wait=wait,
-        buffer_images=buffer,
-        host=host,
-        legacy_port=ports[flags.Version.V1],
-        cbor_port=ports[flags.Version.V2],
-        api_port=api_port,
-        first_series_id=first_series,
-        faults=Faults.parse(faults) if faults else Faults(),
-    )
-    raise typer.Exit(_run(options, n_series=series if auto else None, as_json=as_json))
+    with RecordedRun(recorded) if recorded else nullcontext() as run:
+        options = SimulatedEigerOptions(
+            size=size.value,
+            stream_format=FORMATS[version],
+            compression=run.compression if run else compression.value,
+            header_detail=header_detail.value,
+            bit_depth=run.bit_depth if run else int(bit_depth),
+            n_images=frames or (run.n_images if run else DEFAULT_FRAMES),
+            n_triggers=triggers,
+            rate_hz=_rate_hz(rate, run),
+            hit_fraction=hits,
+            unique=unique,
+            seed=seed,
+            wait=wait,
+            buffer_images=buffer,
+            host=host,
+            legacy_port=ports[flags.Version.V1],
+            cbor_port=ports[flags.Version.V2],
+            api_port=api_port,
+            first_series_id=first_series,
+            faults=Faults.parse(faults) if faults else Faults(),
+            recorded=run,
+        )
+        raise typer.Exit(_run(options, n_series=series if auto else None, as_json=as_json))
+
+
+def _rate_hz(chosen: float | None, run: RecordedRun | None) -> float:
+    """Return the rate that was asked for, else the recording's, else the usual one [Hz]."""
+    if chosen is not None:
+        return chosen
+    return DEFAULT_RATE_HZ if run is None or run.rate_hz is None else run.rate_hz
 
 
 def _stream_ports(version: flags.Version, port: int | None) -> dict[flags.Version, int]:
@@ -160,7 +178,11 @@ def _announce(detector: SimulatedEiger, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"stream": detector.endpoint, "api": detector.api_url}))
         return
-    typer.echo(f"{detector.model.description}, simulated: {n_slow} x {n_fast} pixels")
+    run = detector.options.recorded
+    what = "simulated" if run is None else f"played from {run.path}"
+    typer.echo(f"{detector.model.description}, {what}: {n_slow} x {n_fast} pixels")
+    if run is not None:
+        typer.echo(f"run     {detector.options.n_images} images at {detector.options.rate_hz:g} Hz")
     typer.echo(f"stream  {detector.endpoint}")
     typer.echo(f"REST    {detector.api_url}")
 

@@ -18,6 +18,7 @@ from .faults.journal import Journal
 from .images.detectors import pixel_mask
 from .images.frames import Truth
 from .images.pool import FramePool
+from .images.recorded import RecordedPool
 from .options import SimulatedEigerOptions
 from .parameters import (
     Configuration,
@@ -134,6 +135,8 @@ class DetectorControl:
     @property
     def mask(self) -> npt.NDArray[np.uint32]:
         """The pixel mask, (n_slow, n_fast) uint32, by the bits of SIMPLON."""
+        if self.options.recorded is not None:
+            return self._frames().mask
         return pixel_mask(self.model, self.options.seed)
 
     def truth(self, image_id: int) -> Truth:
@@ -148,7 +151,7 @@ class DetectorControl:
         """Return the packed pixels of an image, as they are sent."""
         return self._frames().payload(image_id)
 
-    def _frames(self) -> FramePool:
+    def _frames(self) -> FramePool | RecordedPool:
         return self._maker.pool(self.configuration("detector"), self.configuration("stream"))
 
     # --- configuration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,11 +56,21 @@ Compression = Annotated[Packing, typer.Option("--compression", help="How pixels 
 HeaderDetail = Annotated[Detail, typer.Option("--header-detail", help="'all' sends flat field and mask, too.")]
 BitDepth = Annotated[Depth, typer.Option("--bit-depth", help="Bits per pixel.")]
 
-Frames = Annotated[int, typer.Option("--frames", metavar="N", min=1, help="Images per trigger.")]
+Frames = Annotated[
+    int | None,
+    typer.Option("--frames", metavar="N", min=1, help="Images per trigger.", show_default="100, or the recording's"),
+]
 Triggers = Annotated[int, typer.Option("--triggers", metavar="N", min=1, help="Triggers per series.")]
 Rate = Annotated[
-    float,
-    typer.Option("--rate", metavar="HZ", min=0, max=10_000, help="Images per second; 0 for as many as leave."),
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="HZ",
+        min=0,
+        max=10_000,
+        help="Images per second; 0 for as many as leave.",
+        show_default="100, or the recording's",
+    ),
 ]
 Hits = Annotated[float, typer.Option("--hits", min=0, max=1, help="Share of images with Bragg peaks.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same images.")]
@@ -99,6 +110,15 @@ FaultText = Annotated[
         "--faults",
         metavar="TEXT",
         help="What goes wrong, e.g. drop=0.01,late-header; 'list' tells what there is.",
+        show_default=False,
+    ),
+]
+RecordedPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="PATH",
+        help="Play this run: a folder with segments, a NeXus file, a detector's master file, ….",
         show_default=False,
     ),
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from beamstream.errors import UsageError
 
 from .faults.kinds import Faults
+from .recorded_run import RecordedRun
 from .sending.sender import DRAIN_S
 
 BUFFER_IMAGES = 1000
@@ -71,6 +72,9 @@ class SimulatedEigerOptions:
         Number of the first series.
     faults : Faults
         What goes wrong; which message suffers what follows from `seed`.
+    recorded : RecordedRun or None
+        A run that is played; its shape and depth are the images', `size`, `bit_depth`, `hit_fraction` and `unique` mean
+        nothing then. Whoever opened it closes it.
 
     Raises
     ------
@@ -100,6 +104,7 @@ class SimulatedEigerOptions:
     api_port: int = 0
     first_series_id: int = 1
     faults: Faults = field(default_factory=Faults)
+    recorded: RecordedRun | None = None
 
     def __post_init__(self) -> None:
         # the rest is checked by the configuration that it goes into, and by the sockets
@@ -113,6 +118,7 @@ class SimulatedEigerOptions:
         """Return what the configuration begins with, by module and key."""
         return {
             "detector": {
+                **(self.recorded.values() if self.recorded else {}),
                 "frame_time": 1 / (self.rate_hz or UNPACED_RATE_HZ),
                 "compression": self.compression,
                 "bit_depth_image": self.bit_depth,

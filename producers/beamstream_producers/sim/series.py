@@ -6,9 +6,10 @@ import os
 import time
 from datetime import UTC, datetime
 
-from .images.detectors import find_model
+from .images.detectors import DetectorModel, find_model
 from .images.frames import Recipe
 from .images.pool import FramePool, choose_pool_size
+from .images.recorded import RecordedPool
 from .options import SimulatedEigerOptions
 from .parameters import Configuration
 from .sending.messages import VERSIONS, SeriesMessages, codec_of
@@ -21,8 +22,8 @@ class SeriesMaker:
 
     def __init__(self, options: SimulatedEigerOptions) -> None:
         self.options = options
-        self.model = find_model(options.size)
-        self._pool: FramePool | None = None
+        self.model: DetectorModel = options.recorded.model if options.recorded else find_model(options.size)
+        self._pool: FramePool | RecordedPool | None = None
 
     def recipe(self, detector: Configuration) -> Recipe:
         """Return what the frames of a series with this configuration are made from.
@@ -32,6 +33,8 @@ class SeriesMaker:
         PoolTooLargeError
             If all images shall differ and are too many.
         """
+        if self.options.recorded is not None:
+            return self.options.recorded.recipe
         recipe = Recipe(
             model=self.model,
             seed=self.options.seed,
@@ -43,13 +46,14 @@ class SeriesMaker:
         n_images = detector["nimages"] * detector["ntrigger"]
         return recipe.dealt_from(choose_pool_size(recipe.frame_bytes, n_images, unique=self.options.unique))
 
-    def pool(self, detector: Configuration, stream: Configuration) -> FramePool:
+    def pool(self, detector: Configuration, stream: Configuration) -> FramePool | RecordedPool:
         """Return the frames of a series with this configuration; made only if the last ones were others."""
         recipe = self.recipe(detector)
         codec = codec_of(VERSIONS[stream["format"]], detector["compression"])
         pool = self._pool
         if pool is None or (pool.recipe, pool.codec) != (recipe, codec):
-            pool = self._pool = FramePool(recipe, codec)
+            recorded = self.options.recorded
+            pool = self._pool = FramePool(recipe, codec) if recorded is None else recorded.pool(codec)
         return pool
 
     def messages(self, series_id: int, detector: Configuration, stream: Configuration) -> SeriesMessages | None:

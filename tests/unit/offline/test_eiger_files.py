@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -452,3 +453,35 @@ def test_a_captured_master_finds_its_data(captured_data: Path, tmp_path: Path) -
         assert int((pixels == 65535).sum()) == 1_253_074
         assert int(pixels[pixels < 65535].sum()) == 9_876
         assert [one.message_id for one in consumer] == [2]
+
+
+def test_a_chunk_that_claims_more_than_its_file_costs_itself(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w", libver="earliest"):
+        pass
+    sizes = {number: len(bytes(codecs.encode(image_of(number), "bslz4"))) for number in range(1, 20)}
+    number, size = next((one, size) for one, size in sizes.items() if list(sizes.values()).count(size) == 1)
+    write_images(path, list(sizes))
+    whole = path.read_bytes()
+    said, claimed = (
+        struct.pack("<II", size, 0),
+        struct.pack("<II", 2**31, 0),
+    )  # as the index has it: size, no filter off
+    assert whole.count(said) == 1
+    path.write_bytes(whole.replace(said, claimed))
+    with Consumer(path) as consumer:
+        assert [frame.message_id for frame in consumer] == [one for one in sizes if one != number]
+        assert consumer.counts.n_corrupt == 1
+
+
+def test_links_with_strange_numbers_stay_in_order(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "run_master.h5", "w") as file:
+        for name, number in (("data_000000", 1), ("data_1", 2), ("data_000001", 3), ("data_7x", 9), ("data_", 9)):
+            write_images(tmp_path / f"{name}.h5", [number], image_nr=False)
+            file[f"entry/data/{name}"] = h5py.ExternalLink(f"{name}.h5", "entry/data/data")
+    frames, _ = read(tmp_path / "run_master.h5")
+    assert [frame.message_id for frame in frames] == [1, 2, 3]
+    with h5py.File(tmp_path / "run_master.h5", "a") as file:
+        file["entry/data/data_999999999"] = h5py.ExternalLink("data_1.h5", "entry/data/data")
+    with pytest.raises(RecordingFormatError, match="more than 100000000 images"):
+        Consumer(tmp_path / "run_master.h5")

@@ -80,6 +80,15 @@ class FramePool:
         self._maker = FrameMaker(recipe)
         self.payloads = [bytes(codecs.encode(self._maker.make(index), codec)) for index in range(recipe.n_frames)]
 
+    def has(self, image_id: int) -> bool:
+        """Whether there is such an image: there always is."""
+        return True
+
+    @property
+    def flatfield(self) -> npt.NDArray[np.float32]:
+        """What corrects the pixels, (n_slow, n_fast) float32: nothing has to."""
+        return np.ones(self.mask.shape, dtype=np.float32)
+
     @property
     def mask(self) -> npt.NDArray[np.uint32]:
         """The detector's pixel mask, (n_slow, n_fast) uint32."""

@@ -27,6 +27,7 @@ from beamstream_producers.formats.simplon import (
 )
 from beamstream_producers.sim.images.frames import Recipe
 from beamstream_producers.sim.images.pool import FramePool
+from beamstream_producers.sim.images.recorded import RecordedPool
 from beamstream_producers.sim.parameters import Configuration
 
 CHANNEL = "threshold_1"
@@ -64,7 +65,7 @@ class SeriesMessages:
     ----------
     detector, stream : Configuration
         As they were when the detector was armed.
-    pool : FramePool
+    pool : FramePool or RecordedPool
         Where the pixels come from.
     arm_date : str
         When the detector was armed, ISO 8601 with time zone.
@@ -75,7 +76,7 @@ class SeriesMessages:
     series_id: int
     detector: Configuration
     stream: Configuration
-    pool: FramePool
+    pool: FramePool | RecordedPool
     arm_date: str
     unique_id: str
 
@@ -88,6 +89,10 @@ class SeriesMessages:
     def n_images(self) -> int:
         """How many images the start promises."""
         return int(self.detector["nimages"] * self.detector["ntrigger"])
+
+    def has_image(self, image_id: int) -> bool:
+        """Whether there is such an image; a recording may lack it."""
+        return self.pool.has(image_id)
 
     def start(self) -> list[Buffer]:
         """Return the parts of the first message."""
@@ -153,7 +158,7 @@ class SeriesMessages:
     def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return the tables; that of count rates corrects nothing, and is pairs in version 1, a list in 2."""
         rates = np.linspace(0, self.detector["countrate_correction_count_cutoff"], N_COUNTRATES)
-        flatfield = np.ones(self.pool.mask.shape, dtype=np.float32)
+        flatfield = self.pool.flatfield
         if self.version == 1:
             pairs = np.column_stack((rates, rates)).astype(np.float32)
             return {"flatfield": flatfield, "pixel_mask": self.pool.mask, "countrate_table": pairs}

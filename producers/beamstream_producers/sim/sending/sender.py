@@ -221,6 +221,9 @@ class Sender:
         self.journal.count("taken")
         number = self._plan.number(image_id)
         message = self._own("image", lambda: messages.image(number, start_ns), number)
+        if not messages.has_image(image_id):
+            self.outbox.drop(message)
+            return
         self._do(self._plan.image(message))
         self._flush()
 

@@ -135,7 +135,7 @@ def _linked(path: Path, files: OpenFiles, links: list[tuple[int, str]], n_promis
     runs: list[ImageRun] = []
     next_id, next_number = 1, 1
     for part in parts:
-        next_id += (part.number - next_number) * usual  # links that are not even there
+        next_id += max(0, part.number - next_number) * usual  # links that are not even there
         next_number = part.number + 1
         if part.n_images is None:
             next_id += usual

@@ -10,6 +10,7 @@ import bisect
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ class ImageRecording:
         contents = Contents()
         payload_bytes = 0
         for message_id in self._ids():
-            known = None if verify else self.known_checksum(message_id)
+            known = None if verify or not self._knows_sizes else self.known_checksum(message_id)
             if known is None:
                 item = self._item(message_id)
                 if not isinstance(item, Frame):
@@ -255,6 +256,11 @@ class ImageRecording:
             contents.checksums[message_id] = known
         self._payload_bytes = payload_bytes or self._payload_bytes
         return contents
+
+    @cached_property
+    def _knows_sizes(self) -> bool:
+        """Whether the files tell how long all payloads are without being read."""
+        return all(self._stored_bytes(place) is not None for place in {run.place for run in self._runs})
 
     def known_checksum(self, message_id: int) -> int | None:
         """Return the checksum of a message where the file says it."""

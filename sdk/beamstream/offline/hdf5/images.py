@@ -11,6 +11,7 @@ import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import h5py
@@ -20,12 +21,16 @@ import numpy.typing as npt
 
 from beamstream import codecs
 from beamstream.codecs.arrays import why_not
+from beamstream.codecs.byte_offset import NAME as BYTE_OFFSET
 from beamstream.codecs.hdf5 import BITSHUFFLE_FILTER_ID, LZ4_FILTER_ID, ONE_BLOCK
 from beamstream.errors import CorruptPayloadError
 from beamstream.frame import Payload
 
 REPACKED = "bslz4"
 """Codec of what had to be unpacked."""
+
+BYTES_LOST = "bytes_lost"
+"""Attribute of our own files: how many payloads cannot be made again; their pixels are there."""
 
 MAX_BLOCK_BYTES = 1 << 30
 """Largest chunk that is unpacked [bytes]: of several images, all of them at once."""
@@ -47,7 +52,7 @@ class StoredImage:
     payload : bytes-like
         Its bytes as `codec` packs them.
     is_original : bool
-        Whether these are the stored bytes, and not packed anew.
+        Whether these are known to be the bytes that came, and not packed anew.
     """
 
     payload: Payload
@@ -65,7 +70,8 @@ class ImageDataset:
     channel : int, optional
         Which channel of four axes.
     codec : str, optional
-        How payloads were packed where the file says it; tells ``lz4-block`` from ``lz4``.
+        How payloads were packed where the file says it: chunks for ``lz4-block`` look like ``lz4``, those for
+        ``byte-offset`` like ``bslz4``.
 
     Attributes
     ----------
@@ -107,6 +113,7 @@ class ImageDataset:
         self.packing = ", ".join(name for _, _, name in self._filters) or "no compression"
         if not self._has_image_chunks:
             self.packing += f", chunks of {dataset.chunks}" if dataset.chunks else ", without chunks"
+        self._is_lossless = not dataset.attrs.get(BYTES_LOST)
         self._block: tuple[int, npt.NDArray[Any]] | None = None
 
     def _stored_codec(self, said: str | None) -> str | None:
@@ -114,7 +121,7 @@ class ImageDataset:
             case []:
                 return "none"
             case [(number, options, _)] if number == BITSHUFFLE_FILTER_ID and options[4:5] == (BITSHUFFLE_LZ4,):
-                return "bslz4"
+                return BYTE_OFFSET if said == BYTE_OFFSET else "bslz4"
             case [(number, _, _)] if number == LZ4_FILTER_ID:
                 return "lz4-block" if said == "lz4-block" else "lz4"
         return None
@@ -122,7 +129,7 @@ class ImageDataset:
     @property
     def stored_bytes(self) -> int | None:
         """Size of all payloads as they are passed on [bytes]; None where they are packed anew."""
-        if self.codec is None or self._lead:
+        if self.codec in (None, BYTE_OFFSET) or self._lead:
             return None
         size = int(self._dataset.id.get_storage_size())
         return size - self._dataset.id.get_num_chunks() * ONE_BLOCK.size if self.codec == "lz4-block" else size
@@ -161,6 +168,19 @@ class ImageDataset:
         self._dataset.id.chunk_iter(take)
         return found
 
+    @cached_property
+    def _oversized(self) -> set[tuple[int, ...]]:
+        """Chunks that claim more bytes than their file has; looked at once, as asking for one costs a pass over all."""
+        found: set[tuple[int, ...]] = set()
+        file_bytes = self._dataset.file.id.get_filesize()
+
+        def look(info: Any) -> None:
+            if info.size > file_bytes:
+                found.add(tuple(info.chunk_offset))
+
+        self._dataset.id.chunk_iter(look)
+        return found
+
     def read(self, position: int) -> StoredImage:
         """Return the image at a position.
 
@@ -175,18 +195,17 @@ class ImageDataset:
             array = self._unpacked(position)
             return StoredImage(payload=bytes(codecs.encode(array, REPACKED)), codec=REPACKED, is_original=False)
         where = (position, *self._lead, 0, 0) if not self._is_single else (0, 0)
-        info = self._dataset.id.get_chunk_info_by_coord(where)
-        if info.byte_offset is None:
-            raise CorruptPayloadError(self.codec, f"nothing is stored as image {position}")
-        if info.size > self._dataset.file.id.get_filesize():
-            raise CorruptPayloadError(self.codec, f"a chunk of {info.size} bytes is larger than its file")
+        if where in self._oversized:
+            raise CorruptPayloadError(self.codec, f"the chunk of image {position} claims to be larger than its file")
         skipped, data = self._dataset.id.read_direct_chunk(where)
         if skipped & 1:  # HDF5 leaves a filter out that would not have made it smaller
             codecs.to_hdf5_chunk(data, "none", self.image_shape, self.dtype)
             return StoredImage(payload=data, codec="none", is_original=True)
         if self.codec != "lz4-block":
-            codecs.to_hdf5_chunk(data, self.codec, self.image_shape, self.dtype)  # its sizes are checked there
-            return StoredImage(payload=data, codec=self.codec, is_original=True)
+            stored_as = "bslz4" if self.codec == BYTE_OFFSET else self.codec
+            codecs.to_hdf5_chunk(data, stored_as, self.image_shape, self.dtype)  # its sizes are checked there
+            payload = codecs.from_hdf5_chunk(data, self.codec, self.dtype)
+            return StoredImage(payload=payload, codec=self.codec, is_original=self._is_lossless)
         # Stored unpacked where it was as long as its pixels; packed anew it need not be the same bytes.
         is_original = len(data) - ONE_BLOCK.size != self.image_bytes
         return StoredImage(payload=codecs.from_hdf5_chunk(data, self.codec), codec=self.codec, is_original=is_original)
