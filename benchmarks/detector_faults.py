@@ -118,14 +118,6 @@ class Expected:
         elif not self._by_number and not (self._last is not None and self._is_of(left, self._last)):
             self._waiting.append(left)
 
-    def _use(self, left: Left) -> None:
-        if self._open is None or not self._is_of(left, self._open):
-            self._waiting += [left] if not self._by_number and left.series != self._last else []
-        elif left.kind == "image":
-            self._image(left.image_id, self._open)
-        else:
-            self._end(self._open)
-
     def stop(self) -> None:
         self._close(stopping=True)
 
