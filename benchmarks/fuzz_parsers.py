@@ -2,6 +2,7 @@
 
     uv run --with atheris python benchmarks/fuzz_parsers.py v1 --seconds 600 [--corpus DIR] [--data DIR]
     uv run --with atheris python benchmarks/fuzz_parsers.py v2 --seconds 600
+    uv run --with atheris python benchmarks/fuzz_parsers.py cbf --seconds 600
     uv run --with atheris python benchmarks/fuzz_parsers.py v1 --repeat crash-0123…
 
 What is checked on every input: it decodes, or an error of ours is raised and nothing else; what was decoded can be
@@ -35,9 +36,11 @@ except ImportError:
     sys.exit("atheris is not installed: uv run --with atheris python benchmarks/fuzz_parsers.py …")
 
 with atheris.instrument_imports(include=["beamstream_producers.formats"]):
-    from beamstream_producers.formats import simplon
+    from beamstream_producers.formats import cbf, simplon
+    from beamstream_producers.formats.cbf import image as cbf_image
 
-from beamstream.errors import BeamstreamError, EntryError
+from beamstream import codecs
+from beamstream.errors import CodecError, EntryError
 from beamstream.protocol.metadata import encode_metadata
 from beamstream_producers.testing import hostile_messages
 
@@ -171,17 +174,6 @@ def made(version: int) -> Iterator[list[bytes]]:
     yield [bytes(part) for part in simplon.encode_end(simplon.End(version=version, series_id=1))]
 
 
-# --- targets ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What is fed, and with what it begins."""
-
-    check: Callable[[bytes], None]
-    seeds: Callable[[Path | None], Iterable[bytes]]
-
-
 def check_v1(data: bytes) -> None:
     check_simplon(split(data))
 
@@ -204,18 +196,54 @@ def seeds_v2(data: Path | None) -> Iterator[bytes]:
         yield from (parts[0] for parts in captured_v2(data))
 
 
-def check_cbf(data: bytes) -> None:
-    """Read a file; the package is looked for when it is asked for."""
-    from beamstream_producers.formats import cbf
+# --- CBF --------------------------------------------------------------------------------------------------------------
 
-    with contextlib.suppress(BeamstreamError):
-        cbf.decode(data)
+
+def check_cbf(data: bytes) -> None:
+    """Read a file as the source of `stream produce cbf` does."""
+    try:
+        image = cbf.decode(data)
+    except cbf.CbfError as error:
+        if len(str(error)) > MAX_ERROR_CHARACTERS:
+            raise AssertionError("an error repeats what it was given") from None
+        return
+    assert len(image.payload) == image.section.n_bytes <= len(data)
+    assert math.prod(image.section.shape) <= len(data), "more pixels than bytes"
+    cbf.timestamp_ns(image.header, None)
+    cbf.image_metadata(image.header)
+    with contextlib.suppress(CodecError, EntryError):
+        encode_metadata(cbf.stream_metadata(image, None))
 
 
 def seeds_cbf(data: Path | None) -> Iterator[bytes]:
-    if data:
-        for path in sorted((data / "cbf_pilatus300k_albis").glob("*.cbf")):
-            yield path.read_bytes()[:MAX_INPUT_BYTES]
+    """Yield small images, most of them without checksum: no change of any byte would get past that."""
+    import numpy as np
+
+    headers = [("Detector: PILATUS3 6M, S/N 60-0119", "2011-Nov-01T17:59:04.733", "Pixel_size 172e-6 m x 172e-6 m")]
+    for path in sorted((data / "cbf_pilatus300k_albis").glob("*.cbf") if data else ()):
+        whole = path.read_bytes()
+        yield whole[: whole.index(cbf_image.MAGIC) + KEPT_PIXEL_BYTES]
+        headers.append(cbf.decode(whole).header.lines)
+    pixels = np.array([[-1, 0, 127, 128], [-2, 40_000, -40_000, 2**31 - 1]], dtype="<i4")
+    for lines, convention, codec in itertools.product(headers, cbf.CONVENTIONS, ("none", "byte-offset")):
+        payload = codecs.encode(pixels, codec)
+        for with_digest in (False, True):
+            whole = cbf.encode(
+                payload, shape=pixels.shape, dtype=pixels.dtype, codec=codec, lines=lines, convention=convention,
+                with_digest=with_digest,
+            )  # fmt: skip
+            yield whole[: whole.index(cbf_image.MAGIC) + len(cbf_image.MAGIC) + len(payload)]
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is fed, and with what it begins."""
+
+    check: Callable[[bytes], None]
+    seeds: Callable[[Path | None], Iterable[bytes]]
 
 
 TARGETS = {

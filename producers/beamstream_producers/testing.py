@@ -1,18 +1,20 @@
 """Bytes that no detector should send, by name: for the decoders' tests, and to throw at a running service.
 
-Your own connector can use them too: whatever its format is, it has to survive these. Nothing here is random,
-so that a failure can be repeated by its name.
+Your own connector can use them too: whatever its format is, it has to survive these. Nothing in the corpus is random,
+so that a failure can be repeated by its name; `damaged` is as random as the dice that it is given.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import cbor2
 
-__all__ = ["hostile_messages"]
+__all__ = ["damaged", "hostile_messages"]
 
 _DEEP = 100_000
 """Levels of nesting in the depth bombs; any recursive parser of Python gives up long before."""
@@ -36,6 +38,70 @@ def hostile_messages() -> dict[str, list[bytes]]:
         By a name that says what is wrong. Every one has at least one part.
     """
     return {**_neither(), **_v1_json(), **_v1_headers(), **_v1_images(), **_v2_syntax(), **_v2_fields()}
+
+
+def damaged(parts: Sequence[bytes], dice: random.Random) -> list[bytes]:
+    """Return a message with one thing wrong with it: what a bad cable, a bad firmware or a bad person does.
+
+    Bytes are changed, lengths and numbers become extreme ones, parts are cut, doubled, lost, swapped or made longer.
+    It may be a good message nevertheless, and even another one than it was.
+
+    Parameters
+    ----------
+    parts : sequence of bytes
+        A good message.
+    dice : random.Random
+        Decides.
+    """
+    parts = list(parts)
+    index = dice.randrange(len(parts))
+    part = parts[index]
+    at = dice.randrange(len(part)) if part else 0
+    if dice.random() < 0.5:  # what says how long things are stands at the beginning
+        at = min(at, dice.randrange(_HEAD_BYTES))
+    match dice.randrange(8):
+        case 0:
+            part = part[:at] + bytes([dice.randrange(256)]) + part[at + 1 :]
+        case 1:
+            extreme = dice.choice(_EXTREMES)
+            part = part[:at] + extreme + part[at + len(extreme) :]
+        case 2:
+            part = part[:at]
+        case 3:
+            part = part[:at] + dice.randbytes(dice.randint(1, 32)) + part[at:]
+        case 4:
+            until = min(len(part), at + dice.randint(1, 64))
+            part = part[:at] + part[until:]
+        case 5:
+            return [*parts[:index], *parts[index + 1 :]] or [b""]
+        case 6:
+            return [*parts[: index + 1], *parts[index:]]
+        case _:
+            other = dice.randrange(len(parts))
+            parts[index], parts[other] = parts[other], part[:at] + parts[other][:at]
+            return parts
+    return [*parts[:index], part, *parts[index + 1 :]]
+
+
+_HEAD_BYTES = 256
+_EXTREMES = (
+    b"\xff" * 8,
+    b"\x7f" + b"\xff" * 7,
+    b"\x80" + bytes(7),
+    bytes(8),
+    b"9" * 25,
+    b"-1",
+    b"NaN",
+    b"1e999",
+    b"null",
+    b"[[[[",
+    b'"',
+    b"\\ud800",
+    b"\x9f\x9f\x9f",
+    b"\xbf\xff",
+    b"\x5b\x7f" + b"\xff" * 7,
+    b"\xd8\x28" * 40,
+)
 
 
 def _neither() -> dict[str, list[bytes]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
 from beamstream_broker.embedded import EmbeddedServer
+from beamstream_producers.eiger.transitions import IGNORED_BECAUSE
 
 SERVER_MEMORY_BYTES = 1024**3
 
@@ -33,3 +35,21 @@ def broker(server: EmbeddedServer) -> str:
     finally:
         client.close()
     return server.url
+
+
+@pytest.fixture(scope="session")
+def account() -> Callable[[str], Counter[str]]:
+    """Read a connector's last line of counts, and check that every message that it received is one of them."""
+
+    def read(log: str) -> Counter[str]:
+        line = next(line for line in reversed(log.splitlines()) if "received " in line)
+        pairs = [field.rpartition(" ") for field in line.partition("eiger")[2].split("  ") if field.strip()]
+        counts = Counter({name.strip(): int(number) for name, _, number in pairs if number.isdecimal()})
+        ignored = sum(counts[reason.replace("_", " ")] for reason in IGNORED_BECAUSE)
+        used = counts["series"] + counts["images"] + counts["ends"]
+        assert counts["received"] == used + ignored + counts["rejected"], line
+        assert counts["rejected"] == sum(number for name, number in counts.items() if name.startswith("rejected "))
+        assert counts["frames"] == counts["sent"], "everything that was delivered is in the stream"
+        return counts
+
+    return read

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+import time
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from beamstream.errors import UsageError
+
+from .complaints import Complaints
 
 PORT_V2 = 31001
 PORT_V1 = 9999
@@ -31,7 +36,14 @@ KEEPALIVE_PROBES = 3
 """A detector that lost power says no goodbye: the kernel notices within 45 s, and libzmq connects anew."""
 
 _ENDPOINT = re.compile(r"tcp://(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})|ipc://.+")
-_LINK_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_IS_LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_IS_TRIED = zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CONNECTED
+_LINK_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | _IS_LOST | _IS_TRIED
+
+GIVEN_UP_S = 0.5
+"""How long after a connection was lost libzmq has begun to connect anew, or never will [s]; it begins at once."""
+
+log = logging.getLogger(__name__)
 
 
 def check_endpoint(text: str) -> str:
@@ -69,6 +81,8 @@ class DetectorSocket:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = check_endpoint(endpoint)
         self.is_connected = False
+        self._lost_at_s: float | None = None
+        self._complaints = Complaints()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.linger = 0
@@ -114,9 +128,27 @@ class DetectorSocket:
         changes = []
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)["event"]
-            self.is_connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            changes.append(self.is_connected)
+            self._lost_at_s = time.monotonic() if event & _IS_LOST else None
+            if event in (zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED):
+                self.is_connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+                changes.append(self.is_connected)
+        if self._lost_at_s is not None and time.monotonic() - self._lost_at_s > GIVEN_UP_S:
+            self._connect_anew()
         return changes
+
+    def _connect_anew(self) -> None:
+        """Do what libzmq does not: after a breach of its protocol it never connects again (its issue 4196)."""
+        if self._socket.poll(0):
+            return  # disconnecting would lose what waits
+        line = self._complaints.note(
+            "breach", f"what answers at {self.endpoint} does not speak ZeroMQ; trying again", time.monotonic()
+        )
+        if line is not None:
+            log.warning("%s", line)
+        self._lost_at_s = None
+        with contextlib.suppress(zmq.ZMQError):  # it may have forgotten the endpoint
+            self._socket.disconnect(self.endpoint)
+        self._socket.connect(self.endpoint)
 
     def close(self) -> None:
         """Give the socket back; what waits in it is lost."""

@@ -13,6 +13,7 @@ DECTRIS, stream V2 documentation (github.com/dectris/documentation); RFC 8746, s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from beamstream import codecs
 from beamstream.errors import CodecError
 
 from . import encodings, fields
-from .errors import CborError, FieldError, SimplonError, SizeError, UnknownMessageError
+from .errors import CborError, FieldError, LimitError, SimplonError, SizeError, UnknownMessageError
 from .fields import Tagged
 from .messages import DEFAULT_CHANNEL, Buffer, End, Image, Message, Pixels, Start, Ticks
 from .skeleton import COMPRESSED_TAG, LARGE_TAG, MULTI_DIM_TAG, skeleton
@@ -36,6 +37,9 @@ DEFAULT_TICK_RATE_HZ = 50_000_000
 
 MAX_CHANNELS = 16
 """Most channels of an image; detectors have up to four thresholds and their difference."""
+
+MAX_TABLES_BYTES = 2**30
+"""Most bytes that a start's packed tables may become; five channels of a 16M with mask and flat field have 0.72 GB."""
 
 _ARRAY_FIELDS = {
     "flatfield": "flatfield",
@@ -177,6 +181,7 @@ def _decode_arrays(content: Mapping[Any, Any]) -> tuple[dict[str, np.ndarray[Any
     """Return the tables by name, and a note for each that is none: captures made smaller hold zeros there."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     notes = []
+    room_bytes = MAX_TABLES_BYTES
     for field, name in _ARRAY_FIELDS.items():
         value = content.get(field)
         by_path = {name: value}
@@ -186,14 +191,16 @@ def _decode_arrays(content: Mapping[Any, Any]) -> tuple[dict[str, np.ndarray[Any
             if item is None:
                 continue
             try:
-                arrays[path] = _decode_array(item, path)
+                arrays[path] = _decode_array(item, path, room_bytes)
             except SimplonError as error:  # a table is not worth a series
                 notes.append(f"left out: {error}")
+            else:
+                room_bytes -= arrays[path].nbytes
     return arrays, tuple(notes)
 
 
-def _decode_array(item: object, what: str) -> np.ndarray[Any, Any]:
-    """Return a table (n_slow, n_fast), or (n,) for one that comes without axes."""
+def _decode_array(item: object, what: str, room_bytes: int) -> np.ndarray[Any, Any]:
+    """Return a table (n_slow, n_fast), or (n,) for one that comes without axes; at most so large where it is packed."""
     if isinstance(item, Tagged) and item.tag in encodings.V2_TAGS:
         dtype, codec, data = _typed(item, what)
         if codec != "none":
@@ -205,6 +212,9 @@ def _decode_array(item: object, what: str) -> np.ndarray[Any, Any]:
     axes, packed = _multi_dim(item, what)
     if packed.codec == "none":
         return fields.array(packed.payload, packed.dtype, axes, what)
+    unpacked = math.prod(axes) * np.dtype(packed.dtype).itemsize
+    if unpacked > room_bytes:
+        raise LimitError(what, f"unpacks to {unpacked} bytes, {room_bytes} are left of {MAX_TABLES_BYTES} bytes")
     try:
         values = codecs.decode(packed.payload, packed.codec, axes, np.dtype(packed.dtype))
     except CodecError as error:

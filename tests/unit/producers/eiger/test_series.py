@@ -141,6 +141,16 @@ def test_an_aborted_series_is_closed_after_the_grace_time_and_not_before():
     assert machine.tick(200.0) == []
 
 
+def test_a_series_that_has_not_ended_waits_for_its_last_image_however_long():
+    # with some trigger modes the last image comes only after a disarm
+    machine = SeriesMachine(grace_s=GRACE_S)
+    play(machine, start(n_images=2), image(0), now_s=0.0)
+    assert machine.tick(1e6) == []
+    events = play(machine, image(1), end(), now_s=1e6)
+    assert ids(events) == [2]
+    assert closed(events) == [("series_00001", 2, "complete")]
+
+
 def test_a_series_with_only_holes_is_incomplete():
     machine = SeriesMachine(grace_s=GRACE_S)
     play(machine, start(n_images=3), image(0), image(2), end())
