@@ -30,6 +30,8 @@ from .plan import Extra
 MAX_REPORTS = 10_000
 """How many series are remembered one by one; the total is of all."""
 
+_NAMES = {"start": "starts", "end": "ends"}
+
 COUNTS = (
     "taken", "sent", "dropped", "held", "messages", "starts", "ends", "duplicated", "stale", "garbage", "stolen",
     "stolen_images", "before_header", "after_end", "out_of_order", "renumbered", "aborted", "restarted",
@@ -118,12 +120,14 @@ class Journal:
 
     def leave(self, left: Left) -> None:
         """Note that a message has left."""
-        self.count("messages")
-        self.count("stolen", left.stolen)
+        counts = (self._now or self._total).counts
+        counts["messages"] += 1
+        if left.stolen:
+            counts["stolen"] += 1
         if left.kind == "image":
-            self._leave_image(left)
+            self._leave_image(left, counts)
         else:
-            self.count({"start": "starts", "end": "ends"}.get(left.kind, left.kind))
+            counts[_NAMES.get(left.kind, left.kind)] += 1
         if self.witness is not None:
             self.witness(left)
 
@@ -141,15 +145,20 @@ class Journal:
         del total["held"]
         return total
 
-    def _leave_image(self, left: Left) -> None:
-        self.count("stolen_images", left.stolen)
-        self.count({Extra.NO: "sent", Extra.COPY: "duplicated", Extra.STALE: "stale"}[left.extra])
+    def _leave_image(self, left: Left, counts: Counter[str]) -> None:
+        if left.stolen:
+            counts["stolen_images"] += 1
+        counts["sent" if left.extra is Extra.NO else "duplicated" if left.extra is Extra.COPY else "stale"] += 1
         now = self._now
         if now is None or left.extra is Extra.STALE:
             return
-        now.counts["before_header"] += not now.counts["starts"]
-        now.counts["after_end"] += bool(now.counts["ends"])
-        now.counts["out_of_order"] += left.image_id < now.highest_id
-        now.counts["renumbered"] += left.image_id >= now.n_images
-        if left.image_id < now.n_images:
+        if not counts["starts"]:
+            counts["before_header"] += 1
+        if counts["ends"]:
+            counts["after_end"] += 1
+        if left.image_id < now.highest_id:
+            counts["out_of_order"] += 1
+        if left.image_id >= now.n_images:
+            counts["renumbered"] += 1
+        else:
             now.highest_id = max(now.highest_id, left.image_id)

@@ -258,7 +258,8 @@ class Sender:
         for step in steps:
             match step:
                 case Send():
-                    self._put(replace(step.item, extra=step.extra))
+                    is_own = step.extra is step.item.extra
+                    self._put(step.item if is_own else replace(step.item, extra=step.extra))
                 case Drop():
                     self.outbox.drop(step.item)
                 case Stall():
