@@ -82,7 +82,7 @@ class CbfSource:
         self._folders = folders
         self._options = options or CbfOptions()
         self._remover = remover
-        self._table = FileTable(self._options.patience_s, self._options.settle_s)
+        self._table = FileTable(self._options.patience_s, self._options.settle_s, trusts_times=not self._options.follow)
         self._opening = Opening(self._options, known, sends_all=remover is not None)
         self._scans: dict[ScanKey, Scan] = {}
         self._given_up_early: defaultdict[ScanKey, set[int]] = defaultdict(set)
