@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from beamstream import Address, SourceAddress
-from beamstream.address import MAX_NAME_LENGTH, locate_stream, parse_where, split_url
+from beamstream.address import MAX_NAME_LENGTH, is_path, locate_stream, parse_where, split_url
 from beamstream.errors import AddressError, UsageError
 
 
@@ -67,3 +69,16 @@ def test_an_unknown_scheme_is_named() -> None:
 def test_the_url_of_an_address_beats_the_given_broker() -> None:
     assert locate_stream("redis://one/a/b/c", "redis://two") == (Address("a", "b", "c"), "redis://one")
     assert locate_stream("a/b/c", "redis://two") == (Address("a", "b", "c"), "redis://two")
+
+
+@pytest.mark.parametrize(
+    "where", ["./cbf/run_042", "../run", "/data/run", "~/run", "cbf/run_042/", "a/b/c/", Path("a/b/c")]
+)
+def test_what_begins_or_ends_like_a_path_is_one(where):
+    assert is_path(where)
+
+
+@pytest.mark.parametrize("where", ["a/b/c", "redis://host/a/b/c/", "a/b", "a.b/c/d"])
+def test_an_address_is_no_path(where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not is_path(where)

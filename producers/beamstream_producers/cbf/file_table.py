@@ -48,6 +48,9 @@ class FileTable:
     ----------
     patience_s, settle_s : float
         See `PATIENCE_S` and `SETTLE_S` [s].
+    trusts_times : bool
+        Whether a file that was last written so long ago is not waited for at all: where files still come, the clock of
+        the machine that writes them may be another one.
 
     Attributes
     ----------
@@ -55,9 +58,12 @@ class FileTable:
         How many different files were noted.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S, settle_s: float = SETTLE_S) -> None:
+    def __init__(
+        self, patience_s: float = PATIENCE_S, settle_s: float = SETTLE_S, *, trusts_times: bool = True
+    ) -> None:
         self._patience_s = patience_s
         self._settle_s = settle_s
+        self._trusts_times = trusts_times
         self._to_try: defaultdict[ScanKey, dict[str, FoundFile]] = defaultdict(dict)
         self._waiting: defaultdict[ScanKey, dict[str, _Waiting]] = defaultdict(dict)
         self._settled: defaultdict[ScanKey, dict[str, Settled]] = defaultdict(dict)
@@ -131,7 +137,8 @@ class FileTable:
             before.error = error
             return now_s < before.until_s
         wait_s = self._wait_s(error)
-        if time.time() - found.signature.mtime_ns / 1e9 >= wait_s > 0 and found.signature.mtime_ns:
+        mtime_ns = found.signature.mtime_ns
+        if self._trusts_times and mtime_ns and time.time() - mtime_ns / 1e9 >= wait_s:
             return False
         self._waiting[found.scan][name] = _Waiting(found, error, now_s + wait_s)
         return wait_s > 0

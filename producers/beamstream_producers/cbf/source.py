@@ -8,6 +8,7 @@ the log now and then, and the scan goes on. Files are read one at a time, up to 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import xxhash
 
+from beamstream import codecs
 from beamstream.errors import BeamstreamError, CodecError
 from beamstream.service import Event, Produced
 from beamstream.stop import StopFlag
@@ -79,7 +82,7 @@ class CbfSource:
         self._folders = folders
         self._options = options or CbfOptions()
         self._remover = remover
-        self._table = FileTable(self._options.patience_s, self._options.settle_s)
+        self._table = FileTable(self._options.patience_s, self._options.settle_s, trusts_times=not self._options.follow)
         self._opening = Opening(self._options, known, sends_all=remover is not None)
         self._scans: dict[ScanKey, Scan] = {}
         self._given_up_early: defaultdict[ScanKey, set[int]] = defaultdict(set)
@@ -107,6 +110,7 @@ class CbfSource:
         watched = self._folders.paths if self._options.follow else ()
         watch = FolderWatch(watched, recursive=self._folders.recursive, stop=stop, timeout_s=POLL_S)
         log.info("time stamps of files are local times of %s", zone_name(self._options.zone))
+        yield from _prepare(stop)
         yield from self._look()
         self._check_scans()
         while True:
@@ -330,3 +334,13 @@ class CbfSource:
         if self._options.stream is not None and self._n_closed:
             return True
         return not self._options.follow and not self._table.is_waiting() and not self._table.scans_to_try()
+
+
+def _prepare(stop: StopFlag) -> Iterator[None]:
+    """Have compiled what unpacks pixels: that takes seconds, once on a machine, and the mask of a scan is unpacked."""
+    pixel = (b"\0", "byte-offset", (1, 1), np.dtype("<i4"))
+    work = threading.Thread(target=codecs.decode, args=pixel, name="compile", daemon=True)
+    work.start()
+    while work.is_alive() and not stop.is_set():
+        work.join(POLL_S)
+        yield None

@@ -202,3 +202,16 @@ def test_a_folder_that_goes_away_and_comes_back_is_gone_on_with(run: Runner, tmp
     steps = [(has(1), lambda: folder.rename(aside)), (lambda run: "folder_unreadable" in run.counted, back)]
     done = run(folder, follow=True, steps=steps, until=has(2))
     assert done.ids == [1, 2]
+
+
+def test_a_writer_whose_clock_is_behind_is_waited_for_all_the_same(run: Runner, tmp_path: Path) -> None:
+    put(tmp_path, "scan_1.cbf")
+    path = tmp_path / "scan_2.cbf"
+
+    def write_half() -> None:
+        path.write_bytes(half_of(2))
+        age(path, 3600)
+
+    steps = [(has(1), write_half), (lambda run: run.counted["files"] == 2, lambda: path.write_bytes(file_of(2)))]
+    done = run(tmp_path, follow=True, n_frames=2, n_scans=1, patience_s=60.0, steps=steps)
+    assert (done.ids, done.counted.get("rejected")) == ([1, 2], None)
