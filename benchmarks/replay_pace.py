@@ -9,7 +9,8 @@ own, and a `Consumer` here that notes when each frame is handed to it.
 | figure        | what                                                                                                |
 |---------------|-----------------------------------------------------------------------------------------------------|
 | recorded      | times between the timestamps of neighbouring frames [ms]                                            |
-| replayed      | times between the arrivals of the same frames at the reader [ms]                                    |
+| handed over   | times between the moments at which the source of the replay hands them over, without a broker [ms]  |
+| replayed      | times between the arrivals of the same frames at the reader, through the broker [ms]                |
 | ratio         | of the medians of the two                                                                           |
 | off schedule  | how much later than by the recording's own times a frame arrived, counted from the earliest one [ms] |
 | drift         | the same for the last tenth of the frames against the first tenth, medians [ms]: does it add up?     |
@@ -32,9 +33,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from beamstream import Address, Consumer
-from beamstream.offline import path_receipt
+from beamstream.offline import open_recording, path_receipt
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
+from beamstream.service import Produced
+from beamstream.stop import Stop
+from beamstream_producers.replay import ReplaySource, parse_pace
+from beamstream_producers.replay.target import Target
 from broker_process import ProofError, RunningBroker, running_broker
 
 RECORDED = Address("benchmark", "eiger", "series_00001")
@@ -67,6 +72,7 @@ class Replayed:
     rate_hz: float
     n_frames: int
     recorded: Spread
+    handed_over: Spread
     replayed: Spread
     ratio: float
     off_schedule: Spread
@@ -127,12 +133,22 @@ def replay(broker: RunningBroker, path: Path) -> tuple[list[int], list[int]]:
     return recorded, arrived
 
 
+def hand_over(path: Path) -> list[int]:
+    """Let the source alone play a file; returns when it handed frames over [ns]."""
+    recording = open_recording(path)
+    source = ReplaySource(recording, REPLAYED.name, parse_pace("recorded"), Target(REPLAYED))
+    moments = [time.monotonic_ns() for event in source.events(Stop()) if isinstance(event, Produced)]
+    source.close()
+    return moments
+
+
 def measure(rate_hz: float, seconds: float) -> Replayed:
     """Record a run, replay it, and compare."""
     n_frames = max(20, round(rate_hz * seconds))
     with tempfile.TemporaryDirectory() as folder, running_broker(MEMORY) as broker:
         path = record(broker, rate_hz, n_frames, Path(folder))
         recorded, arrived = replay(broker, path)
+        handed_over = hand_over(path)
         server = Server(broker.url)
         told, original = make_receipt(server, REPLAYED), path_receipt(path)
         server.close()
@@ -145,6 +161,7 @@ def measure(rate_hz: float, seconds: float) -> Replayed:
         rate_hz=rate_hz,
         n_frames=len(arrived),
         recorded=spread(steps[0]),
+        handed_over=spread([later - earlier for earlier, later in pairwise(handed_over)]),
         replayed=spread(steps[1]),
         ratio=statistics.median(steps[1]) / statistics.median(steps[0]),
         off_schedule=spread([one - earliest for one in lateness]),
@@ -157,7 +174,7 @@ def show(found: Replayed) -> None:
     """Print what was found."""
     print(f"{found.rate_hz:g} Hz, {found.n_frames} frames")
     print(f"  {'[ms]':<14}{'median':>9}{'5 %':>9}{'95 %':>9}{'99 %':>9}{'longest':>9}")
-    for name in ("recorded", "replayed", "off_schedule"):
+    for name in ("recorded", "handed_over", "replayed", "off_schedule"):
         times: Spread = getattr(found, name)
         row = (times.median, times.p5, times.p95, times.p99, times.longest)
         print(f"  {name.replace('_', ' '):<14}" + "".join(f"{value:9.3f}" for value in row))

@@ -193,3 +193,22 @@ def test_a_file_of_a_writer_that_named_no_additions_is_read_too(broker: str, tmp
     with Consumer(path) as offline:
         assert [frame.message_id for frame in offline] == [1, 2, 4, 5, 6, *range(8, N_MESSAGES + 1)]
         assert offline.metadata["entry"]["instrument"]["detector"]["module"]["@NX_class"] == "NXdetector_module"
+
+
+def test_metadata_without_an_entry_come_back_and_a_file_that_is_being_written_is_left_alone(
+    broker: str, tmp_path: Path
+) -> None:
+    with Producer(ADDRESS, broker=broker, metadata={"camera": {"gain": 2, "name": "x"}}) as producer:
+        producer.send_array(1, np.zeros((4, 6), "<u2"))
+        producer.finish(1)
+    handler = WriteHandler(tmp_path, "{stream}.nxs", min_free_bytes=0)
+    with Consumer(ADDRESS, broker=broker) as frames:
+        handler.open(StreamStart(address=ADDRESS, metadata=frames.metadata, n_expected=None, broker=broker))
+        handler.handle(frames.next(10.0))
+    handler.commit()
+    command = [sys.executable, "-m", "beamstream.cli", "receipt", str(tmp_path / "run.nxs.partial")]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (told.returncode, "is nobody writing it" in told.stderr) == (1, True)
+    handler.close(StreamEnd(last_id=1, n_expected=None, reason="complete", next_stream=None))
+    with Consumer(tmp_path / "run.nxs") as offline:
+        assert offline.metadata == {"camera": {"gain": 2, "name": "x"}}

@@ -20,7 +20,9 @@ def test_the_replay_benchmark_replays_every_frame_and_states_every_figure() -> N
     assert finished.stdout, finished.stderr
     (found,) = json.loads(finished.stdout)
     assert (found["n_frames"], found["is_receipt_equal"]) == (N_FRAMES, True)
-    figures = [value for name in ("recorded", "replayed", "off_schedule") for value in found[name].values()]
+    figures = [
+        value for name in ("recorded", "handed_over", "replayed", "off_schedule") for value in found[name].values()
+    ]
     assert all(figure >= 0 for figure in figures)
     assert found["ratio"] > 0
     assert finished.returncode == (0 if found["is_good"] else 1)

@@ -45,7 +45,9 @@ StreamAddress = Annotated[str, typer.Argument(metavar="BEAMTIME/SOURCE/STREAM", 
 StreamOrPath = Annotated[
     str,
     typer.Argument(
-        metavar="BEAMTIME/SOURCE/STREAM|PATH", help="The stream, or a folder with its segments.", show_default=False
+        metavar="BEAMTIME/SOURCE/STREAM|PATH",
+        help="The stream; or files: a folder with segments, a NeXus file, a detector's master file.",
+        show_default=False,
     ),
 ]
 

@@ -485,3 +485,24 @@ def test_links_with_strange_numbers_stay_in_order(tmp_path: Path) -> None:
         file["entry/data/data_999999999"] = h5py.ExternalLink("data_1.h5", "entry/data/data")
     with pytest.raises(RecordingFormatError, match="more than 100000000 images"):
         Consumer(tmp_path / "run_master.h5")
+
+
+def test_captured_blobs_in_a_data_file_have_their_counts(captured_data: Path, tmp_path: Path) -> None:
+    """An EIGER2 1M, stream version 1, plain LZ4: its file writer puts the same block behind a header."""
+    parts = [
+        path.read_bytes() for path in sorted((captured_data / "stream_v1_eigerstreamreceiver" / "parts").iterdir())
+    ]
+    blobs = [parts[place + 2] for place, head in enumerate(parts) if b'"dimage-1.0"' in head[:200]][:10]
+    shape, dtype = (1062, 1028), np.dtype("<u4")
+    with h5py.File(tmp_path / "run_master.h5", "w") as file:
+        data = file.create_dataset(
+            "entry/data/data", (10, *shape), dtype, chunks=(1, *shape), **hdf5plugin.LZ4(nbytes=0)
+        )
+        for place, blob in enumerate(blobs):
+            chunk = codecs.to_hdf5_chunk(blob, "lz4-block", shape, dtype)
+            data.id.write_direct_chunk((place, 0, 0), bytes(chunk.data))
+    frames, _ = read(tmp_path / "run_master.h5")
+    assert {frame.header.codec for frame in frames} == {"lz4"}
+    images = [frame.array() for frame in frames]
+    sums = [int(image[image != 0xFFFFFFFF].sum()) for image in images]
+    assert sums == [2535, 2585, 2514, 2583, 2516, 2599, 2528, 2592, 2520, 2585]

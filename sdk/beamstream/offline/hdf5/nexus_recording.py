@@ -125,7 +125,8 @@ class NexusRecording(ImageRecording):
         others.pop("@NX_class", None)
         if not entry.get("data"):
             entry.pop("data", None)
-        return {"entry": entry, **others}
+        said = {"entry": entry} if entry.keys() - {"@NX_class"} else {}  # the writer needs an entry, whatever was said
+        return said | others
 
     def metadata(self) -> Mapping[str, Any]:
         """Return the stream metadata that the writer got, as far as HDF5 could hold them."""
