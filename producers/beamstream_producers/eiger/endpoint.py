@@ -93,6 +93,8 @@ class DetectorSocket:
         self._socket.tcp_keepalive_idle = KEEPALIVE_IDLE_S
         self._socket.tcp_keepalive_intvl = KEEPALIVE_INTERVAL_S
         self._socket.tcp_keepalive_cnt = KEEPALIVE_PROBES
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
         self._monitor = self._socket.get_monitor_socket(_LINK_EVENTS)
         try:
             self._socket.connect(endpoint)
@@ -107,12 +109,16 @@ class DetectorSocket:
         """
         try:
             # looked for first: while messages come, asking whether one is there costs as much as taking it
-            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            frame = self._socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
-            if not timeout_s or not self._socket.poll(int(1000 * timeout_s)):
+            if not timeout_s or not self._poller.poll(int(1000 * timeout_s)):
                 return None
             return self.receive(0)
-        return [frame.buffer for frame in frames]
+        parts = [frame.buffer]
+        while frame.more:  # a message comes with all of its parts, or not at all
+            frame = self._socket.recv(copy=False)
+            parts.append(frame.buffer)
+        return parts
 
     def hold(self, image_bytes: int) -> None:
         """Let no more messages wait than there is room for, each of this many bytes at most.

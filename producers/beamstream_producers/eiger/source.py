@@ -49,6 +49,9 @@ QUIET_S = 10.0
 """After how long without any message the log says what to check [s]: armed detectors send their header at once."""
 
 
+_OF_SERIES = (StreamOpened, StreamClosed)
+
+
 class EigerSource:
     """Brings in the stream of a DECTRIS detector; a `beamstream.service.Source`.
 
@@ -197,7 +200,7 @@ class EigerSource:
 
     def _told(self, events: list[Event]) -> list[Event]:
         """Pass events on, and tell the watch about series that begin and end with them."""
-        if self._watch is not None:
+        if self._watch is not None and any(type(event) in _OF_SERIES for event in events):
             if any(isinstance(event, StreamClosed) for event in events):
                 self._watch.end()
             series = self._machine.open_series
