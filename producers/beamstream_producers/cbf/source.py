@@ -8,6 +8,7 @@ the log now and then, and the scan goes on. Files are read one at a time, up to 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, defaultdict
@@ -50,6 +51,9 @@ LOOK_EVERY_S = 1.0
 LOOK_SHARE = 5
 """Looking may take one part in so many of the time: a folder of 100,000 files takes half a second."""
 
+QUIET_S = 10.0
+"""After how long without any file the log says what to check [s]."""
+
 TELL_EVERY = 2000
 """After how many names the loop is told that nothing has come."""
 
@@ -89,6 +93,7 @@ class CbfSource:
         self._counts: Counter[str] = Counter()
         self._complaints = Complaints()
         self._look_at_s = 0.0
+        self._quiet_until_s = math.inf
         self._n_closed = 0
 
     def events(self, stop: StopFlag) -> Iterator[Event | None]:
@@ -113,6 +118,7 @@ class CbfSource:
         yield from _prepare(stop)
         yield from self._look()
         self._check_scans()
+        self._quiet_until_s = time.monotonic() + QUIET_S
         while True:
             for key in self._table.scans_to_try():
                 yield from self._take_scan(key, stop)
@@ -120,6 +126,7 @@ class CbfSource:
             if stop.is_set() or self._is_done():
                 break
             yield None
+            self._say_if_quiet()
             yield from self._look_again(watch.wait())
         for scan in self._scans.values():
             if scan.is_open:
@@ -179,6 +186,19 @@ class CbfSource:
                 self._note(now)
         for overdue in list(self._table.overdue(time.monotonic())):
             self._table.put_back([overdue])
+
+    def _say_if_quiet(self) -> None:
+        """Say, once, that nothing has come at all."""
+        if time.monotonic() < self._quiet_until_s:
+            return
+        self._quiet_until_s = math.inf
+        if not self._table.n_files:
+            folders = ", ".join(map(str, self._folders.paths))
+            log.warning(
+                "no file NAME_NUMBER.cbf that %r takes is in %s: is it the folder that the detector writes to, as seen "
+                "from this machine? Are the files in sub-folders (--recursive)?",
+                *(self._folders.pattern, folders),
+            )
 
     def _note(self, found: FoundFile) -> None:
         if found.signature.mtime_ns < self._options.newer_than_ns:

@@ -215,3 +215,11 @@ def test_a_writer_whose_clock_is_behind_is_waited_for_all_the_same(run: Runner, 
     steps = [(has(1), write_half), (lambda run: run.counted["files"] == 2, lambda: path.write_bytes(file_of(2)))]
     done = run(tmp_path, follow=True, n_frames=2, n_scans=1, patience_s=60.0, steps=steps)
     assert (done.ids, done.counted.get("rejected")) == ([1, 2], None)
+
+
+def test_a_folder_to_which_nothing_comes_is_said_to_be_so(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(source_module, "QUIET_S", 0.2)
+    done = run(tmp_path, follow=True, until=lambda _: "--recursive" in caplog.text)
+    assert (done.events, str(tmp_path) in caplog.text) == ([], True)
