@@ -4,7 +4,8 @@
 copies byte strings. So one pass over the heads of all items checks nesting, counts and lengths against the
 bytes that are really there, and writes a skeleton: the same message with each large byte string replaced by a
 tag and its index, and with those tags left out that mean nothing here. What reaches `cbor2` is small,
-complete and shallow, and pixels stay where they came.
+complete and shallow, and pixels stay where they came. Messages of a layout that came before match a pattern of it
+(see `mould`), and need no such pass.
 
 References
 ----------
@@ -15,9 +16,7 @@ from __future__ import annotations
 
 from .errors import CborError, LimitError
 from .fields import MAX_DEPTH
-
-LARGE_BYTES = 1024
-"""Byte strings from this length on are left in the message [bytes]; smaller ones are cheaper copied."""
+from .mould import LARGE_BYTES, Mould
 
 MAX_SKELETON_BYTES = 4 * 2**20
 """Most bytes of a message beside its large byte strings; a captured start has 957 in all."""
@@ -27,6 +26,12 @@ MAX_ITEMS = 50_000
 
 LARGE_TAG = 0x62656D73
 """Stands for a large byte string in the skeleton; in a message it would be left out like any other tag."""
+
+LEARN_AFTER = 4
+"""After so many messages of no known layout one is learnt."""
+
+MAX_MOULDS = 4
+"""How many layouts are known at a time: detectors send one, and a few more where several are told apart."""
 
 MULTI_DIM_TAG = 40
 COMPRESSED_TAG = 56500
@@ -206,6 +211,36 @@ def skeleton(message: memoryview) -> tuple[bytes, list[memoryview]]:
     LimitError
         If it is nested deeper or holds more than any detector's.
     """
-    scan = _Scan(message)
-    scan.run()
-    return bytes(scan.out), scan.large
+    return _moulds.skeleton(message)
+
+
+class _Moulds:
+    """The layouts that came last; what has another one is gone over item by item."""
+
+    def __init__(self) -> None:
+        self._known: list[Mould] = []
+        self._n_others = 0
+
+    def skeleton(self, message: memoryview) -> tuple[bytes, list[memoryview]]:
+        for mould in self._known:
+            found = mould.apply(message, _MARKS)
+            if found is not None:
+                self._n_others = 0
+                return found
+        scan = _Scan(message)
+        scan.run()
+        self._learn(message, len(scan.large))
+        return bytes(scan.out), scan.large
+
+    def _learn(self, message: memoryview, n_large: int) -> None:
+        """Learn the layout if others than the known have come for a while: making a pattern takes a millisecond."""
+        self._n_others += n_large > 0
+        if self._n_others >= LEARN_AFTER and 0 < n_large <= len(_MARKS):
+            self._n_others = 0
+            mould = Mould.of(message, KEPT_TAGS)
+            if mould is not None:
+                self._known = [mould, *self._known][:MAX_MOULDS]
+
+
+_MARKS = tuple(_head(_TAG, LARGE_TAG) + _head(0, number) for number in range(16))
+_moulds = _Moulds()
