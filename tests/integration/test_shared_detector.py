@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 import zmq
 
 from beamstream import Consumer, codecs
@@ -283,3 +284,19 @@ def test_without_a_stream_on_the_broker_nothing_is_joined(detect, connect, clien
     wait_until(lambda: "image of series 6 is not used" in connector.log(), "the word about the images")
     with pytest.raises(StreamNotFoundError):
         Consumer(SOURCE.stream("series_00006"), broker=broker)
+
+
+def test_a_series_is_ended_though_its_connections_are_cut_while_others_are_waited_for(detect, connect, broker):
+    detector = detect(1)
+    connector = connect(detector.endpoints[0], "--series", "1")
+    with redis.Redis.from_url(broker) as killer:
+        detector.deal([header(2, 3, 10), *(image(2, 3, number) for number in range(3)), end(2, 3)])
+        ends_at = time.monotonic() + 3.0  # longer than others are waited for
+        while time.monotonic() < ends_at:
+            killer.execute_command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+            time.sleep(0.1)
+    assert connector.status() == 0
+    server = Server(broker)
+    state = state_of(server, "series_00003")
+    server.close()
+    assert (state.finished, state.last_id, state.n_received, state.reason) == (True, 3, 3, "aborted")

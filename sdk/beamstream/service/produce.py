@@ -16,6 +16,7 @@ from beamstream.errors import (
     QueueFullError,
     ServerUnavailableError,
     StreamExistsError,
+    StreamNotFoundError,
 )
 from beamstream.keep import Keep
 from beamstream.metrics import Snapshot
@@ -24,6 +25,7 @@ from beamstream.producer import PATIENCE_S, QUEUE_BYTES, Producer, ProducerCount
 from beamstream.producer.others import wait_for_others
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
+from beamstream.state import StreamState
 from beamstream.stop import StopFlag
 
 from .shell import Shell, service_shell
@@ -96,17 +98,27 @@ class ProducerLoop:
     def _open_stream(self, event: StreamOpened, shell: Shell) -> None:
         # One session for all attempts: what a lost connection left half made is ours, and not somebody else's.
         session = uuid.uuid4().hex if event.new else None
-        producer = with_retries(
-            lambda _: self._make_producer(event, session), timeout_s=None, stop=shell.stop, counts=self._opening
+        producer, state = with_retries(
+            lambda _: self._open_one(event, session), timeout_s=None, stop=shell.stop, counts=self._opening
         )
         self._open[event.stream] = producer
         self._counts.append(producer.counts)
         self.n_streams += 1
         expected = "" if event.n_expected is None else f", {event.n_expected} message(s) expected"
         log.info("%s opened%s", producer.address, expected)
-        if event.on_open is not None:
-            state = with_retries(lambda _: producer.state(), timeout_s=None, stop=shell.stop, counts=self._opening)
+        if event.on_open is not None and state is not None:
             event.on_open(producer.address, state)
+
+    def _open_one(self, event: StreamOpened, session: str | None) -> tuple[Producer, StreamState | None]:
+        """Open a stream, and say where it stands if that is asked for."""
+        producer = self._make_producer(event, session)
+        try:
+            return producer, None if event.on_open is None else producer.state()
+        except BeamstreamError as error:
+            producer.close(0)
+            if isinstance(error, StreamNotFoundError):  # the server was started anew in between
+                raise ServerUnavailableError(self._broker, str(error)) from error
+            raise
 
     def _make_producer(self, event: StreamOpened, session: str | None) -> Producer:
         name = event.stream
@@ -251,7 +263,15 @@ def _ending(producer: Producer, event: StreamClosed, stop: StopFlag) -> tuple[in
     """Return last id and reason of a stream; no reason where others go on with it, who will end it."""
     if not event.quiet_s:
         return event.last_id, event.reason
-    standing = wait_for_others(producer.state, event.quiet_s, stop)
+
+    def look() -> StreamState:
+        return with_retries(lambda _: producer.state(), timeout_s=None, stop=stop, counts=producer.counts)
+
+    try:
+        standing = wait_for_others(look, event.quiet_s, stop)
+    except BeamstreamError as error:  # lost as the service stops, or started anew without it: ending sees to that
+        log.debug("%s; nobody else is waited for", error)
+        return event.last_id, event.reason
     if not standing.is_quiet:
         return event.last_id, ""
     last_id = max(event.last_id, standing.highest_id)
