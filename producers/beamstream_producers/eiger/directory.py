@@ -8,9 +8,10 @@ connectors to work together, or for one that was killed to go on in the middle o
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from beamstream.address import Address, SourceAddress
 from beamstream.errors import BeamstreamError
@@ -23,6 +24,11 @@ from beamstream_producers.formats.simplon import Start
 from .waiting import SeriesKey
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOST_S = 1.0
+"""How long a broker that did not answer is not asked again [s]."""
 
 N_NEWEST = 32
 """How many streams are looked at: the newest series has one for each channel."""
@@ -59,32 +65,32 @@ class SeriesDirectory:
         self._source = source
         self._server = Server(broker)
         self._known: dict[str, _Known] = {}
+        self._ask_at_s = 0.0
 
     def find(self, wanted: SeriesKey) -> KnownSeries | None:
         """Return the newest series of the data source if it is this one, and open; a lost broker has none."""
-        try:
-            return self._find(wanted)
-        except BeamstreamError as error:
-            log.debug("series %d cannot be looked for: %s", wanted[0], error)
-            return None
+        return self._asked(lambda: self._find(wanted))
 
     def has_ended(self, stream: str) -> bool:
         """Whether another connector has ended a stream."""
-        try:
-            state = self._state(stream)
-        except BeamstreamError as error:
-            log.debug("cannot see whether %s has ended: %s", stream, error)
-            return False
+        state = self._asked(lambda: self._state(stream))
         return state is not None and state.finished
 
     def n_missing(self, stream: str) -> int | None:
         """Return how many messages of a stream came from no connector; None where nobody knows."""
-        try:
-            state = self._state(stream)
-        except BeamstreamError as error:
-            log.debug("cannot see what is missing of %s: %s", stream, error)
-            return None
+        state = self._asked(lambda: self._state(stream))
         return None if state is None else state.n_missing
+
+    def _asked(self, question: Callable[[], T | None]) -> T | None:
+        """Ask the broker; one that is lost has no answer, and is left alone for a second: asking it may take three."""
+        if time.monotonic() < self._ask_at_s:
+            return None
+        try:
+            return question()
+        except BeamstreamError as error:
+            log.debug("other connectors cannot be heard of: %s", error)
+            self._ask_at_s = time.monotonic() + LOST_S
+            return None
 
     def close(self) -> None:
         """Close the connections."""
