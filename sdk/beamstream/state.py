@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import EntryError
-from .protocol import StreamKeys, fields_of
+from .protocol import StreamKeys, decode_metadata, fields_of
 from .protocol.client import Server
 
 
@@ -101,6 +102,18 @@ def read_state(server: Server, keys: StreamKeys) -> StreamState | None:
     if not flat:
         return None
     return decode_state(fields_of(flat), str(keys.address))
+
+
+def read_metadata(server: Server, keys: StreamKeys) -> dict[str, Any] | None:
+    """Read a stream's metadata; None where nobody has said any.
+
+    Raises
+    ------
+    EntryError
+        If they cannot be read.
+    """
+    packed = server.call("GET", keys.meta)
+    return decode_metadata(packed) if packed else None
 
 
 def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import zmq
 
+from beamstream import Producer
 from beamstream.address import SourceAddress
 from beamstream.service import run_source
+from beamstream.state import StreamState
 from beamstream_producers.eiger import EigerSource
 from beamstream_producers.eiger.api import StreamApi
 from beamstream_producers.eiger.directory import SeriesDirectory
@@ -139,6 +141,34 @@ def test_what_the_detector_itself_drops_is_counted_and_nobody_else_is_blamed(det
     assert "came to no connector" not in caplog.text
     watch.close()
     directory.close()
+
+
+class EndedMeanwhile(SeriesDirectory):
+    """A directory whose first answer comes after the series has ended."""
+
+    on_question: Callable[[], None] | None = None
+
+    def states(self, streams: Iterable[str]) -> list[StreamState]:
+        if self.on_question is not None:
+            said, self.on_question = self.on_question, None
+            said()
+        return super().states(streams)
+
+
+def test_a_series_that_ends_while_it_is_looked_at_is_looked_after_until_its_gaps_have_settled(broker, caplog):
+    directory = EndedMeanwhile(SOURCE, broker)
+    ended = threading.Event()
+    with Producer(SOURCE.stream("run"), broker=broker, patience_s=0.1) as producer:
+        producer.send(1, b"first")
+        watch = DetectorWatch("tcp://dcu:31001", None, directory, EVERY_S)
+        directory.on_question = lambda: (watch.end(), ended.set())
+        watch.begin(7, {"threshold_1": "run"})
+        assert ended.wait(PATIENCE_S)
+        producer.finish(3)
+    wait_until(lambda: watch.counters().get("missing") == 2, "the word about the missing images")
+    watch.close()
+    directory.close()
+    assert "2 image(s) of series 7 came to no connector" in caplog.text
 
 
 def test_a_stream_that_is_switched_off_is_said_once_and_when_it_is_on_again(detector, broker, caplog):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beamstream.service import Produced, StreamClosed, StreamOpened
+from beamstream_producers.arrivals import ImageIds
 from beamstream_producers.eiger import SeriesMachine
-from beamstream_producers.eiger.arrivals import ImageIds
 from beamstream_producers.eiger.transitions import IGNORED_BECAUSE
 from beamstream_producers.formats.simplon import End, Image, Pixels, Start
 

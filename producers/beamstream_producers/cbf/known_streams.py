@@ -8,10 +8,10 @@ from typing import Any
 
 from beamstream.address import SourceAddress
 from beamstream.errors import StreamNotFoundError
-from beamstream.protocol import StreamKeys, decode_metadata
+from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
-from beamstream.state import StreamState
+from beamstream.state import StreamState, read_metadata
 from beamstream.stop import StopFlag
 from beamstream.streams import stream_state
 
@@ -73,8 +73,7 @@ class KnownStreams:
             state = stream_state(self._server, address)
         except StreamNotFoundError:
             return None
-        packed = self._server.call("GET", StreamKeys(address).meta)
-        return KnownStream(state=state, metadata=decode_metadata(packed) if packed else {})
+        return KnownStream(state=state, metadata=read_metadata(self._server, StreamKeys(address)) or {})
 
     def close(self) -> None:
         """Close connections."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from beamstream.service import Event, StreamClosed, StreamLeft
 from beamstream.state import StreamState
-from beamstream_producers.eiger.arrivals import ImageIds
+from beamstream_producers.arrivals import ImageIds
 
 from .naming import ScanKey
 

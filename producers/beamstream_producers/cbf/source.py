@@ -24,7 +24,7 @@ from beamstream import codecs
 from beamstream.errors import BeamstreamError, CodecError
 from beamstream.service import Event, Produced
 from beamstream.stop import StopFlag
-from beamstream_producers.eiger.complaints import Complaints
+from beamstream_producers.complaints import Complaints
 from beamstream_producers.formats import cbf
 
 from .errors import FileReadError, FileVanishedError, FolderError, SeveralScansError

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from beamstream.address import Address, SourceAddress
 from beamstream.errors import BeamstreamError
-from beamstream.protocol import StreamKeys, decode_metadata
+from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
-from beamstream.state import StreamState, read_state
+from beamstream.state import StreamState, read_metadata, read_state
 from beamstream.streams import newest_streams
 from beamstream_producers.formats.simplon import Start
 
@@ -71,15 +72,15 @@ class SeriesDirectory:
         """Return the newest series of the data source if it is this one, and open; a lost broker has none."""
         return self._asked(lambda: self._find(wanted))
 
-    def has_ended(self, stream: str) -> bool:
-        """Whether another connector has ended a stream."""
-        state = self._asked(lambda: self._state(stream))
-        return state is not None and state.finished
+    def states(self, streams: Iterable[str]) -> list[StreamState]:
+        """Return where streams stand, by all connectors; those are left out of which nobody knows."""
+        found = [self._asked(partial(self._state, stream)) for stream in streams]
+        return [state for state in found if state is not None]
 
-    def n_missing(self, stream: str) -> int | None:
-        """Return how many messages of a stream came from no connector; None where nobody knows."""
-        state = self._asked(lambda: self._state(stream))
-        return None if state is None else state.n_missing
+    def have_ended(self, streams: Sequence[str]) -> bool:
+        """Whether other connectors have ended all of these streams; False where there are none."""
+        states = self.states(streams)
+        return 0 < len(streams) == len(states) and all(state.finished for state in states)
 
     def _asked(self, question: Callable[[], T | None]) -> T | None:
         """Ask the broker; one that is lost has no answer, and is left alone for a second: asking it may take three."""
@@ -124,10 +125,10 @@ class SeriesDirectory:
         known = self._known.get(address.name)
         if known is not None and known.created_ns == state.created_ns:
             return known.simplon
-        packed = self._server.call("GET", StreamKeys(address).meta)
-        if packed is None:
+        metadata = read_metadata(self._server, StreamKeys(address))
+        if metadata is None:
             return None
-        simplon = decode_metadata(packed).get("simplon", {})
+        simplon = metadata.get("simplon", {})
         if len(self._known) >= N_NEWEST:
             self._known.clear()
         self._known[address.name] = _Known(state.created_ns, simplon if isinstance(simplon, Mapping) else {})

@@ -11,8 +11,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from beamstream.errors import UsageError
-
-from .complaints import Complaints
+from beamstream_producers.complaints import Complaints
 
 PORT_V2 = 31001
 PORT_V1 = 9999

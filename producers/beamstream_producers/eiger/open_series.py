@@ -10,9 +10,8 @@ from typing import Any
 from beamstream.address import Address
 from beamstream.service import Event, Produced, StreamClosed, StreamOpened
 from beamstream.state import StreamState
+from beamstream_producers.arrivals import ImageIds
 from beamstream_producers.formats.simplon import Image, Message, Start, image_times, stream_metadata, tick_rate_hz
-
-from .arrivals import ImageIds
 
 MAX_APPENDIX_CHARACTERS = 4096
 """Longest image appendix that goes into the message's metadata [characters as Python writes it]."""

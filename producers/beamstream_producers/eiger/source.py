@@ -15,9 +15,9 @@ import numpy as np
 
 from beamstream.service import Event, StreamClosed, StreamOpened
 from beamstream.stop import StopFlag
+from beamstream_producers.complaints import Complaints
 from beamstream_producers.formats.simplon import Message, SimplonError, Start, decode
 
-from .complaints import Complaints
 from .directory import SeriesDirectory
 from .endpoint import PORT_V1, PORT_V2, DetectorSocket
 from .naming import StreamTemplate
@@ -194,7 +194,7 @@ class EigerSource:
         if self._directory is None or series is None or now_s < self._ask_at_s:
             return []
         self._ask_at_s = now_s + ENDED_EVERY_S
-        if not series.names or not all(map(self._directory.has_ended, series.names.values())):
+        if not self._directory.have_ended([*series.names.values()]):
             return []
         return self._machine.end_elsewhere(now_s)
 

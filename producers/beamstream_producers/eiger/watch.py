@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from beamstream.state import StreamState
+
 from .api import ApiError, StreamApi
 from .directory import SeriesDirectory
 
@@ -129,9 +131,9 @@ class DetectorWatch:
         if n_dropped:
             self._note_dropped(watched[-1] if watched else None, n_dropped)
         for series in watched:
-            is_over = self._is_over(series)
-            self._note_missing(series)
-            if is_over:
+            states = self._directory.states([*series.streams.values()]) if self._directory is not None else []
+            self._note_missing(series, max((state.n_missing for state in states), default=0))
+            if self._is_over(series, states):
                 with self._lock:
                     self._closed = [one for one in self._closed if one is not series]
 
@@ -176,12 +178,8 @@ class DetectorWatch:
         if series is not None:
             series.n_dropped += n_dropped
 
-    def _note_missing(self, series: _Series) -> None:
+    def _note_missing(self, series: _Series, n_missing: int) -> None:
         """Say what of a series came to nobody, as soon as its gaps are given up."""
-        if self._directory is None:
-            return
-        missing = [self._directory.n_missing(stream) or 0 for stream in [*series.streams.values()]]
-        n_missing = max(missing, default=0)
         if n_missing > series.n_missing:  # what came late after all is missing no more, and has been said
             self._counts["missing"] += n_missing - series.n_missing
             series.n_missing = n_missing
@@ -196,7 +194,9 @@ class DetectorWatch:
         log.warning("%d image(s) of series %d %s; %s", n_elsewhere, series.series_id, where, NO_OTHER_CLIENT)
         series.n_said = n_elsewhere
 
-    def _is_over(self, series: _Series) -> bool:
-        if series.until_s is None or time.monotonic() >= series.until_s:
-            return True
-        return self._directory is None or all(map(self._directory.has_ended, [*series.streams.values()]))
+    def _is_over(self, series: _Series, states: list[StreamState]) -> bool:
+        """Whether nothing more can be found out about a series: not while it is open."""
+        if series.until_s is None:
+            return False
+        has_ended = len(states) == len(series.streams) and all(state.finished for state in states)
+        return has_ended or self._directory is None or time.monotonic() >= series.until_s

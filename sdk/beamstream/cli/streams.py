@@ -13,10 +13,10 @@ from beamstream.address import Address, SourceAddress, is_path, parse_where, spl
 from beamstream.consumer import Consumer
 from beamstream.errors import NothingNewError, StreamFinishedError, StreamNotFoundError, UsageError
 from beamstream.groups import GroupInfo
-from beamstream.protocol import StreamKeys, decode_metadata
+from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import Receipt, make_receipt
-from beamstream.state import StreamState, read_state
+from beamstream.state import StreamState, read_metadata, read_state
 from beamstream.stop import stop_on_signals
 from beamstream.streams import delete_stream, list_sources, list_streams, nearest_streams, stream_state
 
@@ -86,8 +86,7 @@ def info(where: StreamAddress, broker: Broker = None, as_json: Json = False) -> 
     """
     server, address = locate(where, broker)
     state = stream_state(server, address)
-    packed = server.call("GET", StreamKeys(address).meta)
-    metadata = plain_tree(decode_metadata(packed)) if packed else {}
+    metadata = plain_tree(read_metadata(server, StreamKeys(address)) or {})
     fields = {
         "stream": str(address),
         "state": state.word,

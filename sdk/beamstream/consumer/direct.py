@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from beamstream.address import Address
 from beamstream.errors import MessageNotFoundError, PayloadGoneError, StreamNotFoundError
 from beamstream.frame import Frame
-from beamstream.protocol import StreamKeys, decode_metadata
+from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.retry import with_retries
 from beamstream.spilled import TieredPayloads
-from beamstream.state import StreamState, read_state
+from beamstream.state import StreamState, read_metadata, read_state
 
 from .delivery import ConsumerCounts
 from .lookup import Lookup
@@ -61,8 +61,7 @@ class DirectReads:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """The stream metadata, read afresh; empty where there is none."""
-        packed = self._server.call("GET", self._keys.meta)
-        return decode_metadata(packed) if packed else {}
+        return read_metadata(self._server, self._keys) or {}
 
     def read(self, message_id: int) -> Frame:
         """Return one message by its id; needs no group and changes none.

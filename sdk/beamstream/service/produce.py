@@ -22,7 +22,7 @@ from beamstream.keep import Keep
 from beamstream.metrics import Snapshot
 from beamstream.presence import why_nobody_keeps
 from beamstream.producer import PATIENCE_S, QUEUE_BYTES, Producer, ProducerCounts
-from beamstream.producer.others import wait_for_others
+from beamstream.producer.others import has_all_expected, wait_for_others
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
 from beamstream.state import StreamState
@@ -268,16 +268,16 @@ def _ending(producer: Producer, event: StreamClosed, stop: StopFlag) -> tuple[in
         return with_retries(lambda _: producer.state(), timeout_s=None, stop=stop, counts=producer.counts)
 
     try:
-        standing = wait_for_others(look, event.quiet_s, stop)
+        state = wait_for_others(look, event.quiet_s, stop)
     except BeamstreamError as error:  # lost as the service stops, or started anew without it: ending sees to that
         log.debug("%s; nobody else is waited for", error)
         return event.last_id, event.reason
-    if not standing.is_quiet:
+    if state is None:
         return event.last_id, ""
-    last_id = max(event.last_id, standing.highest_id)
-    if standing.is_complete:
-        return max(last_id, standing.n_expected or 0), "complete"
-    is_cut_short = standing.n_expected is None or last_id < standing.n_expected
+    last_id = max(event.last_id, state.next_id - 1)
+    if has_all_expected(state):
+        return max(last_id, state.n_expected or 0), "complete"
+    is_cut_short = state.n_expected is None or last_id < state.n_expected
     return last_id, event.reason if is_cut_short else "incomplete"
 
 

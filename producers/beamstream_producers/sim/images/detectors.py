@@ -38,6 +38,14 @@ class UnknownModelError(UsageError):
         super().__init__(f"no detector of size {name!r}; there are {', '.join(MODELS)}")
 
 
+def assembled_shape(
+    n_modules: tuple[int, int], module_shape: tuple[int, int], gap_shape: tuple[int, int]
+) -> tuple[int, int]:
+    """Return (n_slow, n_fast) of modules side by side with gaps between them [pixels]."""
+    n_slow, n_fast = (n * size + (n - 1) * gap for n, size, gap in zip(n_modules, module_shape, gap_shape, strict=True))
+    return n_slow, n_fast
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorModel:
     """One model of the family.
@@ -75,10 +83,7 @@ class DetectorModel:
     @property
     def shape(self) -> tuple[int, int]:
         """(n_slow, n_fast) of the whole image, gaps included [pixels]."""
-        n_slow, n_fast = (
-            n * size + (n - 1) * gap for n, size, gap in zip(self.n_modules, MODULE_SHAPE, GAP_SHAPE, strict=True)
-        )
-        return n_slow, n_fast
+        return assembled_shape(self.n_modules, MODULE_SHAPE, GAP_SHAPE)
 
     @property
     def beam_center(self) -> tuple[float, float]:

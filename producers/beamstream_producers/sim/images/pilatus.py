@@ -14,6 +14,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from .detectors import assembled_shape
+
 MODULE_SHAPE = (195, 487)
 """Pixels of one module, (n_slow, n_fast)."""
 
@@ -59,10 +61,7 @@ class PilatusModel:
     @property
     def shape(self) -> tuple[int, int]:
         """(n_slow, n_fast) of the whole image, gaps included [pixels]."""
-        n_slow, n_fast = (
-            n * size + (n - 1) * gap for n, size, gap in zip(self.n_modules, MODULE_SHAPE, GAP_SHAPE, strict=True)
-        )
-        return n_slow, n_fast
+        return assembled_shape(self.n_modules, MODULE_SHAPE, GAP_SHAPE)
 
     @property
     def beam_center(self) -> tuple[float, float]:

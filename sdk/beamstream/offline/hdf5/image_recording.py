@@ -6,6 +6,7 @@ Where the images are, and what is known of each beside its pixels, is for the fo
 
 from __future__ import annotations
 
+import abc
 import bisect
 import logging
 from collections.abc import Iterator, Mapping
@@ -90,7 +91,7 @@ class Ending:
     finished: bool = True
 
 
-class ImageRecording:
+class ImageRecording(abc.ABC):
     """A stream of images in HDF5 files; see `beamstream.offline.Recording`.
 
     Parameters
@@ -134,17 +135,17 @@ class ImageRecording:
 
     # --- for the formats -----------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     def describe(self, message_id: int) -> Described:
         """Return what is known of a message that is there."""
-        raise NotImplementedError
 
     def late_ids(self) -> list[int]:
         """Return the ids of messages that came after their gap had been passed over."""
         return []
 
+    @abc.abstractmethod
     def metadata(self) -> Mapping[str, Any]:
         """Return the stream metadata."""
-        raise NotImplementedError
 
     # --- what every recording has --------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beamstream_producers.eiger.complaints import Complaints
+from beamstream_producers.complaints import Complaints
 
 
 def test_the_first_of_each_reason_is_said_at_once():

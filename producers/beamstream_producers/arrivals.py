@@ -1,4 +1,4 @@
-"""Which images of a series are here: exactly, in little memory, in whatever order they come."""
+"""Which images of a series or a scan are here: exactly, in little memory, in whatever order they come."""
 
 from __future__ import annotations
 
@@ -18,11 +18,6 @@ class ImageIds:
 
     def __len__(self) -> int:
         return self.n_in_order + len(self._ahead)
-
-    @property
-    def has_holes(self) -> bool:
-        """Whether an id below the highest is missing."""
-        return bool(self._ahead)
 
     def add(self, image_id: int) -> None:
         """Note that an image is here."""
