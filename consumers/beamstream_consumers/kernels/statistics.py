@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beamstream.compiling import compiled
 from beamstream.errors import ShapeError
-
-from .compiled import compiled
 
 _ROW_SUMS = {"u": np.uint64(0), "i": np.int64(0), "f": np.float64(0)}
 """What the pixels of a row are summed up in, by their kind."""

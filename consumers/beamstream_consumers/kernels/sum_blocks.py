@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beamstream.compiling import compiled
 from beamstream.errors import ShapeError
-
-from .compiled import compiled
 
 MAX_FACTOR = 256
 """Largest edge of a block [pixels]: 256 x 256 saturated 16-bit pixels still fit into 32 bits."""

@@ -20,13 +20,13 @@ Byte offsets: CBFlib manual, section 3.3.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba import int64, uint64, uintp
+
+from beamstream.compiling import compiled
 
 OK = 0
 LENGTH_CUT_OFF = 1
@@ -59,7 +59,6 @@ FAR_FROM_LAST = 64
 ESCAPE = 0x80
 """A byte offset that says that a longer one follows: the lowest value of a signed byte."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 Unsigned = npt.NDArray[Any]
@@ -68,15 +67,6 @@ Index = Any
 
 Signed = Any
 """A number: numba's int64 inside the kernels."""
-
-
-def compiled(function: Function) -> Function:
-    """Compile for this processor when first called; keep the result on disk where that is possible."""
-    try:
-        return cast("Function", numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:
-        # neither this folder nor the user's cache folder is writable: compile once in every process
-        return cast("Function", numba.njit(nogil=True)(function))
 
 
 # --- LZ4 ---------------------------------------------------------------------------------------------------------
