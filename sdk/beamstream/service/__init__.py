@@ -2,6 +2,7 @@
 
 from .consume import run_handler
 from .handler import Handler, StreamEnd, StreamStart
+from .processor import Output, Processor, Result, Results, derived_address
 from .produce import run_source
 from .progress import Progress
 from .shell import Shell, service_shell
@@ -11,8 +12,12 @@ __all__ = [
     "Event",
     "Handler",
     "Measured",
+    "Output",
+    "Processor",
     "Produced",
     "Progress",
+    "Result",
+    "Results",
     "Shell",
     "Source",
     "StreamClosed",
@@ -20,6 +25,7 @@ __all__ = [
     "StreamLeft",
     "StreamOpened",
     "StreamStart",
+    "derived_address",
     "run_handler",
     "run_source",
     "service_shell",
