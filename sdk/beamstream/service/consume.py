@@ -103,6 +103,7 @@ class ConsumerLoop:
             "skipped": counts.n_skipped,
             "corrupt": counts.n_corrupt,
             "missing": counts.n_missing,
+            "declined": counts.n_declined,
             "incomplete": counts.n_incomplete,
             "dead": counts.n_dead,
             "reconnects": counts.n_reconnects + self.counts.retries.n_reconnects,

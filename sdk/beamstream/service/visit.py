@@ -191,9 +191,14 @@ class Visit:
 
     def _note_gaps(self) -> None:
         for gap in self._consumer.take_gaps():
-            log.warning(
-                "%s: messages %d to %d never came (%s)", self._consumer.address, gap.first_id, gap.last_id, gap.reason
-            )
+            if not gap.is_declined:
+                log.warning(
+                    "%s: messages %d to %d never came (%s)",
+                    self._consumer.address,
+                    gap.first_id,
+                    gap.last_id,
+                    gap.reason,
+                )
             self._handler.gap(gap)
 
     def _handle(self, frame: Frame) -> None:
