@@ -19,10 +19,9 @@ from beamstream.errors import (
     StreamExistsError,
     StreamNotFoundError,
 )
-from beamstream.keep import Keep
 from beamstream.metrics import Snapshot
 from beamstream.presence import why_nobody_keeps
-from beamstream.producer import PATIENCE_S, QUEUE_BYTES, Producer, ProducerCounts
+from beamstream.producer import PATIENCE_S, Producer, ProducerCounts
 from beamstream.producer.others import has_all_expected, wait_for_others
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
@@ -31,6 +30,7 @@ from beamstream.stop import StopFlag
 
 from .shell import Shell, service_shell
 from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .upkeep import DEFAULT_UPKEEP, Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +57,13 @@ class ProducerLoop:
         to: SourceAddress,
         broker: str,
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
-        keep: Keep | None = None,
-        retain_s: float | None = None,
-        queue_bytes: int = QUEUE_BYTES,
+        upkeep: Upkeep = DEFAULT_UPKEEP,
     ) -> None:
         self._source = source
         self._to = to
         self._broker = broker
         self._drain_timeout_s = drain_timeout_s
-        self._keep = keep
-        self._retain_s = retain_s
-        self._queue_bytes = queue_bytes
+        self._upkeep = upkeep
         self._overdue_at: float | None = None
         self._open: dict[str, Producer] = {}
         self._closing: list[tuple[threading.Thread, Producer]] = []
@@ -136,13 +132,13 @@ class ProducerLoop:
                     n_parts=event.n_parts,
                     min_parts=event.min_parts,
                     patience_s=PATIENCE_S if event.patience_s is None else event.patience_s,
-                    queue_bytes=self._queue_bytes,
+                    queue_bytes=self._upkeep.queue_bytes,
                     block_timeout_s=ROOM_POLL_S,
                     retry_timeout_s=None,
                     session=session,
                     remake=True,
-                    keep=None if event.joins else self._keep,
-                    retain_s=None if event.joins else self._retain_s,
+                    keep=None if event.joins else self._upkeep.keep,
+                    retain_s=None if event.joins else self._upkeep.retain_s,
                 )
             except NotKeptError as error:
                 # It was kept when the service began: the broker is being restarted, and waited for as the server is.
@@ -311,9 +307,7 @@ def run_source(
     broker: str | None = None,
     metrics_port: int | None = None,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
-    keep: Keep | None = None,
-    retain_s: float | None = None,
-    queue_bytes: int = QUEUE_BYTES,
+    upkeep: Upkeep = DEFAULT_UPKEEP,
 ) -> int:
     """Run a producer service until its source ends or a signal asks it to.
 
@@ -329,12 +323,8 @@ def run_source(
         Port for Prometheus, on loopback.
     drain_timeout_s : float
         How long a service that is to stop tries to send what it still holds [s].
-    keep : "memory", "overflow" or "all", optional
-        What is kept of its streams; see `beamstream.keep`.
-    retain_s : float, optional
-        How long messages are kept [s]; see `beamstream.Producer`.
-    queue_bytes : int
-        What is held of each stream while the broker is full or away, before the source is held back [bytes].
+    upkeep : Upkeep
+        What is kept of its streams, for how long, and how much of each is held here.
 
     Returns
     -------
@@ -350,10 +340,10 @@ def run_source(
     """
     server = Server(broker)
     server.check()
-    if keep == "all" and (why := why_nobody_keeps(server)):
+    if upkeep.keep == "all" and (why := why_nobody_keeps(server)):
         raise NotKeptError(str(to), f"all of it is to be kept, but {why}")
     server.close()
-    loop = ProducerLoop(source, to, server.url, drain_timeout_s, keep, retain_s, queue_bytes)
+    loop = ProducerLoop(source, to, server.url, drain_timeout_s, upkeep)
     with service_shell(source.name, loop.snapshot, metrics_port) as shell:
         loop.run(shell)
         return shell.exit_status(failed=loop.failed(loop.snapshot().events))
