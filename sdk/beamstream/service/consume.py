@@ -24,12 +24,15 @@ log = logging.getLogger(__name__)
 class ConsumerLoop:
     """Gives the frames of one stream after the other to a handler."""
 
-    def __init__(self, handler: Handler, broker: str, *, group: str, start: Start, required: bool) -> None:
+    def __init__(
+        self, handler: Handler, broker: str, *, group: str, start: Start, required: bool, part: int | None = None
+    ) -> None:
         self._handler = handler
         self._broker = broker
         self.group = group
         self._start = start
         self._required = required
+        self._part = part
         self._past = ConsumerCounts()
         self._consumer: Consumer | None = None
         self.counts = LoopCounts()
@@ -87,6 +90,7 @@ class ConsumerLoop:
             start=self._start,
             required=self._required,
             retry_timeout_s=None,
+            part=self._part,
         )
 
     def snapshot(self) -> Snapshot:
@@ -127,6 +131,7 @@ def run_handler(
     start: Start = "start",
     follow: bool = False,
     required: bool = False,
+    part: int | None = None,
     metrics_port: int | None = None,
 ) -> int:
     """Run a consumer service until its streams are finished or a signal asks it to end.
@@ -147,6 +152,8 @@ def run_handler(
         Wait for what is not there yet: the stream, or further streams of the data source.
     required : bool
         Whether the group holds data in memory until it has acknowledged it.
+    part : int, optional
+        Of streams whose messages are datasets, give the handler only this part of each, from 1.
     metrics_port : int, optional
         Port for Prometheus, on loopback.
 
@@ -169,7 +176,7 @@ def run_handler(
     broker = broker_url(url or broker)
     server = Server(broker)
     server.check()
-    loop = ConsumerLoop(handler, broker, group=group or handler.name, start=start, required=required)
+    loop = ConsumerLoop(handler, broker, group=group or handler.name, start=start, required=required, part=part)
     with contextlib.ExitStack() as stack:
         if required and isinstance(at, SourceAddress):
             stack.enter_context(joining_early(server, at, loop.group, start))
