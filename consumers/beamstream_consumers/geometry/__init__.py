@@ -1,0 +1,20 @@
+"""Geometry: where the pixels of a detector are, read from CrystFEL, pyFAI and NeXus, and the maps that follow."""
+
+from .description import BadArea, BadPixels, Geometry, MaskFile, Panel, ValueFlags
+from .errors import GeometryFormatError, GeometryIncompleteError, GeometryShapeError
+from .maps import GeometryMaps
+from .reading import read_geometry
+
+__all__ = [
+    "BadArea",
+    "BadPixels",
+    "Geometry",
+    "GeometryFormatError",
+    "GeometryIncompleteError",
+    "GeometryMaps",
+    "GeometryShapeError",
+    "MaskFile",
+    "Panel",
+    "ValueFlags",
+    "read_geometry",
+]
