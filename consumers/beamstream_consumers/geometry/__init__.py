@@ -1,11 +1,14 @@
 """Geometry: where the pixels of a detector are, read from CrystFEL, pyFAI and NeXus, and the maps that follow."""
 
+from .assembly import Assembly, assemble_pixels
+from .crystfel_writing import to_geom
 from .description import BadArea, BadPixels, Geometry, MaskFile, Panel, ValueFlags
 from .errors import GeometryFormatError, GeometryIncompleteError, GeometryShapeError
 from .maps import GeometryMaps
 from .reading import read_geometry
 
 __all__ = [
+    "Assembly",
     "BadArea",
     "BadPixels",
     "Geometry",
@@ -16,5 +19,7 @@ __all__ = [
     "MaskFile",
     "Panel",
     "ValueFlags",
+    "assemble_pixels",
     "read_geometry",
+    "to_geom",
 ]
