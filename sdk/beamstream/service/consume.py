@@ -16,6 +16,7 @@ from .agenda import LOOK_EVERY_S, Agenda
 from .handler import Handler
 from .joining import joining_early
 from .shell import Shell, service_shell
+from .tuning import Tuning, find_tuning
 from .visit import LoopCounts, Visit
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,15 @@ class ConsumerLoop:
     """Gives the frames of one stream after the other to a handler."""
 
     def __init__(
-        self, handler: Handler, broker: str, *, group: str, start: Start, required: bool, part: int | None = None
+        self,
+        handler: Handler,
+        broker: str,
+        *,
+        group: str,
+        start: Start,
+        required: bool,
+        part: int | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         self._handler = handler
         self._broker = broker
@@ -33,6 +42,7 @@ class ConsumerLoop:
         self._start = start
         self._required = required
         self._part = part
+        self._tuning = tuning
         self._past = ConsumerCounts()
         self._consumer: Consumer | None = None
         self.counts = LoopCounts()
@@ -40,6 +50,8 @@ class ConsumerLoop:
 
     def run(self, agenda: Agenda, shell: Shell) -> None:
         """Handle streams until there are no more, or the service is to stop."""
+        if self._tuning is not None:
+            self.counts.patiently(self._tuning.begin, shell)
         while not shell.stop.is_set():
             address = self.counts.patiently(agenda.take, shell)
             if address is not None:
@@ -48,6 +60,8 @@ class ConsumerLoop:
                 return
             else:
                 shell.progress.tick()
+                if self._tuning is not None:
+                    self._tuning.look()
                 shell.stop.wait(LOOK_EVERY_S)
 
     def _visit(self, address: Address, agenda: Agenda, shell: Shell) -> None:
@@ -70,7 +84,7 @@ class ConsumerLoop:
         consumer = self.counts.patiently(lambda: self._join(address), shell)
         self._consumer = consumer
         try:
-            visit = Visit(self._handler, consumer, self._broker, shell, self.counts)
+            visit = Visit(self._handler, consumer, self._broker, shell, self.counts, self._tuning)
             done = visit.run(lambda: agenda.has_other(address))
         except KeyboardInterrupt:
             raise  # asked twice to end: nothing is waited for, the group hands out again what is held
@@ -112,6 +126,8 @@ class ConsumerLoop:
             "dead": counts.n_dead,
             "reconnects": counts.n_reconnects + self.counts.retries.n_reconnects,
         }
+        if self._tuning is not None:
+            events |= {"retuned": self._tuning.n_changes, "tuning_refused": self._tuning.n_refused}
         levels = {key: float(value) for key, value in self._handler.status().items() if not isinstance(value, str)}
         return Snapshot(events=events, payload_bytes=counts.n_bytes, levels=levels)
 
@@ -176,7 +192,9 @@ def run_handler(
     broker = broker_url(url or broker)
     server = Server(broker)
     server.check()
-    loop = ConsumerLoop(handler, broker, group=group or handler.name, start=start, required=required, part=part)
+    group = group or handler.name
+    tuning = find_tuning(handler, server, at, group)
+    loop = ConsumerLoop(handler, broker, group=group, start=start, required=required, part=part, tuning=tuning)
     with contextlib.ExitStack() as stack:
         if required and isinstance(at, SourceAddress):
             stack.enter_context(joining_early(server, at, loop.group, start))

@@ -15,6 +15,8 @@ from beamstream.address import Address
 from beamstream.errors import DatasetStreamError
 from beamstream.frame import Frame, Gap
 
+from .tuning import Tuning
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStart:
@@ -34,6 +36,8 @@ class StreamStart:
         How many parts each message has; 1 where they are no datasets, or one part of each is read.
     group : str
         The group that reads it; empty where it is read without one, from files.
+    tuning : Tuning or None
+        What stamps results with the version of the parameters that they were made with; None for what has none.
     """
 
     address: Address
@@ -42,6 +46,7 @@ class StreamStart:
     broker: str
     n_parts: int = 1
     group: str = ""
+    tuning: Tuning | None = None
 
     def refuse_datasets(self, who: str) -> None:
         """Refuse the stream if its messages are datasets, for handlers that know only messages of one part.

@@ -31,6 +31,7 @@ from beamstream.retry import RetryCounts, with_retries
 
 from .handler import Handler, StreamEnd, StreamStart
 from .shell import Shell
+from .tuning import Tuning
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +87,25 @@ class Visit:
         Tells when to stop.
     counts : LoopCounts
         Where it is counted.
+    tuning : Tuning, optional
+        Looks for new parameters between frames.
     """
 
-    def __init__(self, handler: Handler, consumer: Consumer, broker: str, shell: Shell, counts: LoopCounts) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        consumer: Consumer,
+        broker: str,
+        shell: Shell,
+        counts: LoopCounts,
+        tuning: Tuning | None = None,
+    ) -> None:
         self._handler = handler
         self._consumer = consumer
         self._broker = broker
         self._shell = shell
         self._counts = counts
+        self._tuning = tuning
         self._opened = False
         self._uncommitted: list[Frame] = []
         self._committed_at = time.monotonic()
@@ -131,6 +143,8 @@ class Visit:
         heard_at = time.monotonic()
         while not self._shell.stop.is_set():
             self._shell.progress.tick()
+            if self._tuning is not None:
+                self._tuning.look()
             try:
                 frame = self._consumer.next(COMMIT_EVERY_S)
             except NothingNewError:
@@ -188,6 +202,7 @@ class Visit:
             broker=self._broker,
             n_parts=state.n_parts if self._consumer.part is None else 1,
             group=self._consumer.group or "",
+            tuning=self._tuning,
         )
 
     def _note_gaps(self) -> None:
