@@ -1,0 +1,101 @@
+"""A geometry from whatever there is: a ``.geom``, ``.poni`` or NeXus file, told apart by what is in it, or metadata."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from beamstream.errors import BeamstreamError
+from beamstream.offline.hdf5.files import OpenFiles
+from beamstream.offline.hdf5.tree import read_tree
+
+from .crystfel_format import parse_geom
+from .description import Geometry
+from .errors import GeometryFormatError
+from .nexus_format import parse_nexus, wavelength_a
+from .poni_format import parse_poni
+
+MAX_FILE_BYTES = 64 << 20
+"""Longest text file [bytes]; that of an AGIPD has 100 kB."""
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+_PONI = re.compile(r"^\s*(poni_version|poni1|poni2|pixelsize1|distance|dist)\s*:", re.IGNORECASE | re.MULTILINE)
+_GEOM = re.compile(r"^\s*[^\s;=/]+/\w+\s*=", re.MULTILINE)
+
+
+def read_geometry(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    shape: tuple[int, int] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Geometry:
+    """Read a geometry.
+
+    Parameters
+    ----------
+    source : path or mapping
+        A CrystFEL ``.geom`` file, a pyFAI ``.poni`` file, a NeXus file; or a stream's metadata.
+    shape : (n_slow, n_fast), optional
+        Shape of the frames [pixels]: needed where the source does not say it, and checked where it does.
+    metadata : mapping, optional
+        A stream's metadata, for what a file does not say itself: the wavelength, and what a ``.geom`` refers to.
+
+    Returns
+    -------
+    Geometry
+        Of frames of `shape`.
+
+    Raises
+    ------
+    GeometryFormatError
+        If it describes no possible detector, or is none of these files.
+    GeometryIncompleteError
+        If it does not say where the detector is, or how many pixels it has.
+    GeometryShapeError
+        If it describes frames of another shape.
+    """
+    geometry = (
+        parse_nexus(source, shape=shape) if isinstance(source, Mapping) else _read_file(Path(source), shape, metadata)
+    )
+    if geometry.wavelength_a is None and metadata is not None:
+        geometry = geometry.at(wavelength_a=wavelength_a(metadata))
+    if shape is not None:
+        geometry.check(shape)
+    return geometry
+
+
+def _read_file(path: Path, shape: tuple[int, int] | None, metadata: Mapping[str, Any] | None) -> Geometry:
+    where = str(path)
+    try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            raise GeometryFormatError(where, 0, "there is no such file")
+        with path.open("rb") as file:
+            is_hdf5 = file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+        if not is_hdf5 and path.stat().st_size > MAX_FILE_BYTES:
+            reason = f"{path.stat().st_size} bytes; the limit of a text is {MAX_FILE_BYTES}"
+            raise GeometryFormatError(where, 0, reason)
+        text = "" if is_hdf5 else path.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise GeometryFormatError(where, 0, str(error)) from error
+    if is_hdf5:
+        return parse_nexus(_tree(path), where, shape)
+    if _GEOM.search(text):
+        return parse_geom(text, where, metadata)
+    if _PONI.search(text):
+        return parse_poni(text, where, shape)
+    raise GeometryFormatError(where, 0, "it is no CrystFEL .geom, pyFAI .poni or NeXus file")
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    """Return the metadata in a NeXus file, images left out."""
+    files = OpenFiles()
+    try:
+        file = files.file(path)
+        return read_tree(file["/"], files, path, skip=("/entry/data",))
+    except BeamstreamError as error:
+        raise GeometryFormatError(str(path), 0, str(error)) from error
+    finally:
+        files.close()
