@@ -15,20 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from beamstream.errors import ShapeError, UsageError
+from beamstream.errors import ShapeError
 from beamstream_consumers.kernels.azimuthal_average import AzimuthalAverage, azimuthal_average, valid_values
 from beamstream_consumers.kernels.radial_bins import RadialBins, make_bins
 
+from .errors import PyFaiMissingError
+
 FloatMap = npt.NDArray[np.floating[Any]]
-
-
-class PyFaiMissingError(UsageError):
-    """pyFAI was asked for and is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the engine pyfai needs pyFAI: pip install 'beamstream[integrate]'; numba gives the same without it"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

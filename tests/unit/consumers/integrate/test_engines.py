@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from beamstream.errors import ShapeError, UsageError
-from beamstream_consumers.integrate.engines import ENGINES, NumbaEngine, PixelMaps, PyFaiEngine, PyFaiMissingError
+from beamstream_consumers.integrate.engines import ENGINES, NumbaEngine, PixelMaps, PyFaiEngine
+from beamstream_consumers.integrate.errors import PyFaiMissingError
 
 SHAPE = (97, 113)
 DISTANCE_M = 0.1
