@@ -6,6 +6,7 @@ Here is what needs no server: declarations and their checks. `beamstream.paramet
 
 from .declaration import Parameters, Tunable
 from .errors import (
+    LargeValueGoneError,
     ParameterDeclarationError,
     ParameterError,
     ParameterRangeError,
@@ -19,6 +20,7 @@ from .texts import parse_texts, read_files
 __all__ = [
     "Bounds",
     "Kind",
+    "LargeValueGoneError",
     "Parameter",
     "ParameterDeclarationError",
     "ParameterError",

@@ -69,3 +69,12 @@ class ParametersNotFoundError(BeamstreamError):
             f"no service of group {group} on {source} has declared parameters; {there}. "
             "Start the service first; --group is its name, or what it was given with --group"
         )
+
+
+class LargeValueGoneError(ParameterError):
+    """A mask or another large value of an old version has left the broker for want of room."""
+
+    def __init__(self, name: str, number: int, what: str) -> None:
+        self.name = name
+        self.number = number
+        super().__init__(f"{name} of version {number} ({what}) is not kept any more; set it again from its file")

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 
 from beamstream.address import SourceAddress
 from beamstream.errors import (
@@ -28,7 +29,7 @@ from beamstream.state import StreamState
 from beamstream.stop import StopFlag
 
 from .shell import Shell, service_shell
-from .source import Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 from .upkeep import DEFAULT_UPKEEP, Upkeep
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class ProducerLoop:
                 self._open_stream(event, shell)
             case Produced():
                 self._send(event, shell)
+            case Declined():
+                self._decline(event, shell)
             case StreamClosed() | StreamLeft():
                 self._let_go(event, shell)
 
@@ -147,35 +150,46 @@ class ProducerLoop:
 
     def _send(self, event: Produced, shell: Shell) -> None:
         producer = self._open[event.stream]
+
+        def send() -> Future[str]:
+            return producer.send(
+                event.message_id,
+                event.payload,
+                shape=event.shape,
+                dtype=event.dtype,
+                codec=event.codec,
+                timestamp_ns=event.timestamp_ns,
+                metadata=event.metadata,
+                part=event.part,
+            )
+
+        future = self._queue(event.stream, event.message_id, send, shell)
+        if future is not None and event.on_sent is not None:
+            future.add_done_callback(_calling(event.on_sent))
+
+    def _decline(self, event: Declined, shell: Shell) -> None:
+        decline = self._open[event.stream].decline
+        for message_id in range(event.first_id, event.last_id + 1):
+            self._queue(event.stream, message_id, partial(decline, message_id), shell)
+
+    def _queue(self, stream: str, message_id: int, send: Callable[[], Future[str]], shell: Shell) -> Future[str] | None:
+        """Queue a message, waiting for room; None where it is dropped."""
         while True:
             try:
-                future = producer.send(
-                    event.message_id,
-                    event.payload,
-                    shape=event.shape,
-                    dtype=event.dtype,
-                    codec=event.codec,
-                    timestamp_ns=event.timestamp_ns,
-                    metadata=event.metadata,
-                    part=event.part,
-                )
+                return send()
             except QueueFullError as error:
                 shell.progress.tick()
                 if self._is_overdue(shell):
-                    producer.abandon()
-                    self._drop(event, error)
-                    return
+                    self._open[stream].abandon()
+                    self._drop(stream, message_id, error)
+                    return None
             except BeamstreamError as error:  # one message that cannot travel; the others go on
-                self._drop(event, error)
-                return
-            else:
-                if event.on_sent is not None:
-                    future.add_done_callback(_calling(event.on_sent))
-                return
+                self._drop(stream, message_id, error)
+                return None
 
-    def _drop(self, event: Produced, error: BeamstreamError) -> None:
+    def _drop(self, stream: str, message_id: int, error: BeamstreamError) -> None:
         self.n_dropped += 1
-        log.error("message %d of %s is dropped: %s", event.message_id, event.stream, error)
+        log.error("message %d of %s is dropped: %s", message_id, stream, error)
 
     def _let_go(self, event: StreamClosed | StreamLeft, shell: Shell) -> None:
         # Finishing waits for gaps; the source must not wait with it.
@@ -231,6 +245,7 @@ class ProducerLoop:
             **self._source.counters(),
             "streams": self.n_streams,
             "sent": sum(counts.n_sent for counts in sent),
+            "declined": sum(counts.n_declined for counts in sent),
             "duplicate": sum(counts.n_duplicate for counts in sent),
             "late": sum(counts.n_late for counts in sent),
             "failed": sum(counts.n_failed for counts in sent),
