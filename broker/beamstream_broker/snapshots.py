@@ -350,5 +350,6 @@ def _without_clocks(snapshot: Snapshot) -> tuple[Any, ...]:
 TOLD_BY_SEGMENTS = frozenset(
     {b"next", b"bytes", b"memory_bytes", b"n_held", b"held_bytes", b"n_received", b"released", b"released_entry"}
     | {b"spilled_entry", b"spilled_n", b"n_late", b"n_missing", b"sealed", b"n_additions", b"n_incomplete"}
+    | {b"n_declined", b"newest_entry"}
 )
 """Fields of the state that change with every message and that the segments tell themselves."""

@@ -24,11 +24,9 @@ import typer
 import zmq
 
 from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain, To, parse_source
-from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import CorruptDataError, UsageError
-from beamstream.keep import DEFAULT_KEEP, check_keep
-from beamstream.service import Event, Produced, StreamClosed, StreamOpened, run_source
-from beamstream.sizes import parse_bytes
+from beamstream.keep import DEFAULT_KEEP
+from beamstream.service import Event, Produced, StreamClosed, StreamOpened, parse_upkeep, run_source
 from beamstream.stop import StopFlag
 
 log = logging.getLogger(__name__)
@@ -530,9 +528,7 @@ def karabo(
             parse_source(to),
             broker=broker,
             metrics_port=metrics_port,
-            keep=check_keep(keep),
-            retain_s=parse_duration(retain or NEVER),
-            queue_bytes=parse_bytes(buffer),
+            upkeep=parse_upkeep(keep, retain, buffer),
         )
     finally:
         source.close()

@@ -162,19 +162,28 @@ class Frame:
         return codecs.decode(self.payload, header.codec, header.shape, np.dtype(header.dtype), out)
 
 
+DECLINED = "declined"
+"""Reason of a gap where no message was to come."""
+
+STATED = "stated"
+"""Reason of a gap whose ids their producer knew to be missing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Ids that never came; stated, never skipped in silence.
+    """Ids without a message; stated, never skipped in silence.
 
     Attributes
     ----------
     first_id, last_id : int
-        The missing ids, both included.
+        The ids, both included.
     reason : str
-        ``patience``: they did not come in time; ``finished``: the producer ended the stream without them;
-        ``held``: too much was waiting behind them; ``incomplete``: too few parts of a dataset came in time, and those
-        that came follow as a late message; ``expired``: they came, and became older than the stream is kept before
-        this reader came to them; ``lost``: they came, and the files do not have them any more.
+        ``declined``: the producer had nothing to send, and nothing is missing; ``stated``: the producer said that they
+        are missing, so that nobody waits for them; ``patience``: they did not come in time; ``finished``: the producer
+        ended the stream without them; ``held``: too much was waiting behind them; ``incomplete``: too few parts of a
+        dataset came in time, and those that came follow as a late message; ``expired``: they came, and became older
+        than the stream is kept before this reader came to them; ``lost``: they came, and the files do not have them any
+        more.
     """
 
     first_id: int
@@ -182,6 +191,11 @@ class Gap:
     reason: str
 
     @property
+    def is_declined(self) -> bool:
+        """Whether nothing is missing here: there was nothing to send."""
+        return self.reason == DECLINED
+
+    @property
     def n_messages(self) -> int:
-        """How many messages are missing."""
+        """How many ids these are."""
         return self.last_id - self.first_id + 1

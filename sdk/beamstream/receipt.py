@@ -7,6 +7,7 @@ dataset's checksum is that of its header with all parts that came, also where so
 
 from __future__ import annotations
 
+import heapq
 import json
 import struct
 from collections import Counter
@@ -18,7 +19,7 @@ import xxhash
 
 from .address import Address
 from .dataset import merge
-from .frame import Header
+from .frame import Gap, Header
 from .groups import GroupInfo, list_groups
 from .protocol import EntryKind
 from .protocol.client import Server
@@ -36,20 +37,25 @@ def chain(payloads: Iterable[tuple[int, int]]) -> int:
     return digest.intdigest()
 
 
-def missing_ranges(present: Iterable[int], last_id: int, first_id: int = 1) -> list[tuple[int, int]]:
-    """Return the ranges of ids from `first_id` to `last_id` that are not present, both ends included.
+def missing_ranges(
+    present: Iterable[int], last_id: int, first_id: int = 1, *, declined: Iterable[tuple[int, int]] = ()
+) -> list[tuple[int, int]]:
+    """Return the ranges of ids from `first_id` to `last_id` that are neither present nor declined, both ends included.
 
     Examples
     --------
     >>> missing_ranges([2, 3, 6], 8)
     [(1, 1), (4, 5), (7, 8)]
+    >>> missing_ranges([2, 3, 6], 8, declined=[(4, 5)])
+    [(1, 1), (7, 8)]
     """
     ranges = []
     expected = first_id
-    for message_id in sorted(present):
-        if message_id > expected:
-            ranges.append((expected, message_id - 1))
-        expected = max(expected, message_id + 1)
+    settled = ((message_id, message_id) for message_id in sorted(present))
+    for first, last in heapq.merge(settled, sorted(declined)):
+        if first > expected:
+            ranges.append((expected, first - 1))
+        expected = max(expected, last + 1)
     if expected <= last_id:
         ranges.append((expected, last_id))
     return ranges
@@ -62,12 +68,15 @@ class Contents:
     ----------
     checksums : dict of int to int
         Checksum by message id; see `chain`.
+    declined : list of (int, int)
+        Ranges of ids that were declined, both ends included, in rising order.
     incomplete : dict of int to Header
         The datasets that are not complete, by message id.
     """
 
     def __init__(self) -> None:
         self.checksums: dict[int, int] = {}
+        self.declined: list[tuple[int, int]] = []
         self.incomplete: dict[int, Header] = {}
 
     def add(self, message_id: int, header: Header) -> None:
@@ -78,6 +87,11 @@ class Contents:
         self.checksums[message_id] = header.checksum
         if header.missing_parts:
             self.incomplete[message_id] = header
+
+    def add_gap(self, gap: Gap) -> None:
+        """Take in a gap; what was declined is not missing."""
+        if gap.is_declined:
+            self.declined.append((gap.first_id, gap.last_id))
 
     @property
     def missing_parts(self) -> dict[int, int]:
@@ -99,6 +113,8 @@ class Receipt:
     received, duplicated, late, dropped, expired : int
         Messages taken; sent again by a producer that did not know; come after their gap was given up; left memory
         before everybody had read them; became older than the stream is kept, and have left it.
+    declined : int
+        Ids without a message because there was nothing to send; they are expected, and not missing.
     missing : list of (int, int)
         Ranges of ids that never came, both ends included; of those up to where messages have left the stream only the
         number is known.
@@ -138,6 +154,7 @@ class Receipt:
     payload_bytes: int
     checksum: str
     groups: list[GroupInfo]
+    declined: int = 0
     n_parts: int = 1
     incomplete: int = 0
     missing_parts: dict[int, int] = field(default_factory=dict)
@@ -168,6 +185,8 @@ def make_receipt(server: Server, address: Address) -> Receipt:
     for entry in index_entries(server, address):
         if entry.kind is EntryKind.MESSAGE and entry.header is not None:
             contents.add(entry.message_id, entry.header)
+        elif entry.gap is not None:
+            contents.add_gap(entry.gap)
     return draw_receipt(address, state, contents, list_groups(server, address))
 
 
@@ -188,7 +207,7 @@ def draw_receipt(address: Address, state: StreamState, contents: Contents, group
     highest = state.last_id if state.finished else state.next_id - 1
     expected = state.n_expected if state.n_expected is not None else highest
     kept = (message_id for message_id in contents.checksums if message_id > state.expired_id)
-    missing = missing_ranges(kept, max(expected, highest), state.expired_id + 1)
+    missing = missing_ranges(kept, max(expected, highest), state.expired_id + 1, declined=contents.declined)
     received, n_missing = len(contents.checksums), sum(last - first + 1 for first, last in missing)
     if state.expired_id:  # of what has left only the numbers are known
         received, n_missing = state.n_received, state.n_missing + max(0, expected - highest)
@@ -203,6 +222,7 @@ def draw_receipt(address: Address, state: StreamState, contents: Contents, group
         duplicated=state.n_duplicate,
         late=state.n_late,
         dropped=state.n_dropped,
+        declined=state.n_declined,
         n_parts=state.n_parts,
         incomplete=len(contents.incomplete),
         missing_parts=contents.missing_parts,

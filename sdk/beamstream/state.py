@@ -22,6 +22,8 @@ class StreamState:
     n_received, n_duplicate, n_retried, n_conflict, n_late, n_missing, n_refused, n_dropped : int
         Messages taken, sent twice, sent again after a lost connection, refused because another payload was there, come
         late, never come, beyond the end, left memory unread.
+    n_declined : int
+        Ids without a message because there was nothing to send: settled, and no loss.
     total_bytes, memory_bytes : int
         Payload bytes ever taken, and those now in memory [bytes].
     n_held : int
@@ -73,6 +75,7 @@ class StreamState:
     n_spilled: int
     n_parts: int = 1
     min_parts: int = 1
+    n_declined: int = 0
     n_incomplete: int = 0
     n_additions: int = 0
     expired_id: int = 0
@@ -155,6 +158,7 @@ def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:
             n_spilled=number("spilled_n"),
             n_parts=number("n_parts", 1),
             min_parts=number("min_parts", 1),
+            n_declined=number("n_declined"),
             n_incomplete=number("n_incomplete"),
             n_additions=number("n_additions"),
             expired_id=number("expired"),

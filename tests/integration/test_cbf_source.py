@@ -28,7 +28,7 @@ from beamstream.producer import Producer
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
-from beamstream.service import run_handler, run_source
+from beamstream.service import Upkeep, run_handler, run_source
 from beamstream.state import StreamState, read_state
 from beamstream.stop import Stop
 from beamstream_broker.embedded import EmbeddedServer
@@ -64,7 +64,7 @@ def produce(
         remover=remover if remove else None,
     )
     with remover:
-        status = run_source(source, SOURCE, broker=broker, queue_bytes=queue_bytes)
+        status = run_source(source, SOURCE, broker=broker, upkeep=Upkeep(queue_bytes=queue_bytes))
     return status, source
 
 
@@ -431,7 +431,7 @@ def test_a_full_broker_holds_the_source_back_and_the_folder_is_the_buffer(tmp_pa
         ended = threading.Event()
 
         def run() -> None:
-            assert run_source(source, SOURCE, broker=server.url, queue_bytes=limit_bytes) == 0
+            assert run_source(source, SOURCE, broker=server.url, upkeep=Upkeep(queue_bytes=limit_bytes)) == 0
             ended.set()
 
         runner = threading.Thread(target=run)

@@ -50,9 +50,12 @@ class Model:
         self.last: int | None = None
         self.sealed = False
         self.n_late = self.n_additions = 0
+        self.declined: set[int] = set()
 
     def publish(self, message_id: int, part: int, payload: bytes) -> Status:
         known = (self.present if message_id < self.next else self.held).get(message_id, {}).get(part)
+        if message_id in self.declined:
+            return Status.CONFLICT
         if known is not None:
             return Status.DUPLICATE if known == payload else Status.CONFLICT
         if message_id < self.next:
@@ -61,6 +64,18 @@ class Model:
         if self.last is not None and message_id > self.last:
             return Status.REFUSED
         self.held.setdefault(message_id, {})[part] = payload
+        self.drain()
+        return Status.HELD if message_id in self.held else Status.APPENDED
+
+    def decline(self, message_id: int) -> Status:
+        if message_id in self.present or self.held.get(message_id):
+            return Status.CONFLICT
+        if message_id < self.next or message_id in self.declined:
+            return Status.DUPLICATE
+        if self.last is not None and message_id > self.last:
+            return Status.REFUSED
+        self.declined.add(message_id)
+        self.held[message_id] = {}
         self.drain()
         return Status.HELD if message_id in self.held else Status.APPENDED
 
@@ -73,8 +88,12 @@ class Model:
         self.n_additions += is_addition
 
     def drain(self) -> None:
-        while len(self.held.get(self.next, {})) == N_PARTS:
-            self.put("message", self.next, self.held.pop(self.next))
+        while len(self.held.get(self.next, {})) == N_PARTS or self.next in self.held.keys() & self.declined:
+            parts = self.held.pop(self.next)
+            if self.next in self.declined:
+                self.index.append(("declined", self.next, self.next, (), False))
+            else:
+                self.put("message", self.next, parts)
             self.next += 1
 
     def lose_patience(self) -> None:
@@ -111,7 +130,7 @@ class Model:
 
 def seen(entry: Entry) -> Seen:
     if entry.gap is not None:
-        return "gap", entry.gap.first_id, entry.gap.last_id, (), False
+        return "gap" if not entry.gap.is_declined else "declined", entry.gap.first_id, entry.gap.last_id, (), False
     if entry.kind is EntryKind.END:
         return "end", entry.message_id, entry.message_id, (), False
     assert entry.header is not None, entry.flaw
@@ -123,6 +142,15 @@ def seen(entry: Entry) -> Seen:
 def end_aside(index: Iterable[Seen]) -> list[Seen]:
     """Put the end behind everything: late parts of the batch that completes a stream may stand on either side."""
     return sorted(index, key=lambda entry: entry[0] == "end")
+
+
+def whole_gaps(index: Iterable[Seen]) -> list[Seen]:
+    """Take declined ids one by one: how many entries neighbours are depends on how they came."""
+    return [
+        (kind, message_id, message_id, *rest) if kind == "declined" else (kind, first, last, *rest)
+        for kind, first, last, *rest in index
+        for message_id in (range(first, last + 1) if kind == "declined" else [last])
+    ]
 
 
 class Datasets(RuleBasedStateMachine):
@@ -154,6 +182,13 @@ class Datasets(RuleBasedStateMachine):
         assert [Status(number) for number in answer[-len(parts) :]] == expected
         assert answer[:3] == [self.model.next, len(self.model.held), int(self.model.sealed)]
 
+    @rule(message_id=st.integers(1, 8))
+    def decline(self, message_id: int) -> None:
+        expected = self.model.decline(message_id)
+        self.model.seal()
+        answer = self.server.script("publish", self.keys.sequence, [0, message_id, b"", b"declined"])
+        assert Status(answer[-1]) == expected
+
     @precondition(lambda self: self.model.held or self.model.last is not None)
     @rule()
     def lose_patience(self) -> None:
@@ -170,7 +205,7 @@ class Datasets(RuleBasedStateMachine):
     @invariant()
     def readers_see_what_the_model_says(self) -> None:
         entries = list(index_entries(self.server, self.address))
-        assert end_aside(map(seen, entries)) == end_aside(self.model.index)
+        assert whole_gaps(end_aside(map(seen, entries))) == whole_gaps(end_aside(self.model.index))
         n_entries = total_bytes = 0
         for entry in entries:
             n_entries += entry.header is not None

@@ -486,6 +486,8 @@ def test_late_messages_gaps_and_metadata_come_back_as_they_were(broker: Broker) 
             producer.send(i, payload(i)).result(PATIENCE_S)
         assert producer.send(4, payload(4)).result(PATIENCE_S) == "late"
         producer.send(7, b"inline").result(PATIENCE_S)
+        for i in (8, 9):
+            assert producer.decline(i).result(PATIENCE_S) == "sent", "and on disk"
 
         def index() -> list:
             return server.call("XRANGE", KEYS.index, "-", "+")
@@ -495,7 +497,9 @@ def test_late_messages_gaps_and_metadata_come_back_as_they_were(broker: Broker) 
         broker.start()
         assert index() == before
         assert server.call("HGETALL", KEYS.late) == late
-        producer.send(8, payload(8)).result(PATIENCE_S)
+        for i in (9, 10):
+            producer.decline(i).result(PATIENCE_S)
+        producer.send(11, payload(11)).result(PATIENCE_S)
         producer.finish()
     with Consumer(ADDRESS, broker=broker.url) as consumer:
         assert consumer.metadata == {"detector": "Eiger"}
@@ -506,8 +510,9 @@ def test_late_messages_gaps_and_metadata_come_back_as_they_were(broker: Broker) 
             (6, False),
             (4, True),
             (7, False),
-            (8, False),
+            (11, False),
         ]
         assert bytes(consumer.read(7).payload) == b"inline"
         assert consumer.read(4).late
-    assert make_receipt(server, ADDRESS).missing == [(3, 3)]
+    receipt = make_receipt(server, ADDRESS)
+    assert (receipt.missing, receipt.declined) == ([(3, 3)], 3)

@@ -32,6 +32,7 @@ ADDRESS = Address("bt", "det", "run")
 N_MESSAGES = 40
 PASSED_OVER = (7, 8, 20)
 LATE = 8
+DECLINED = (31, 32)
 
 
 def fields_of(flat: list[bytes]) -> dict[bytes, bytes]:
@@ -53,7 +54,7 @@ def payload_of(server: Server, entry_id: str, fields: Mapping[bytes, bytes]) -> 
 
 @pytest.fixture
 def spilled(broker: str, tmp_path: Path) -> Path:
-    """A finished stream on the broker, with gaps and a late message, and beside it the same in segments."""
+    """A finished stream on the broker, with gaps, declined ids, a late message; beside it the same in segments."""
     images = np.random.default_rng(1).poisson(3, (N_MESSAGES + 1, 64, 96)).astype("<u2")
     with Producer(
         ADDRESS, broker=broker, n_expected=N_MESSAGES, metadata={"mask": np.eye(9)}, patience_s=0.05
@@ -61,7 +62,9 @@ def spilled(broker: str, tmp_path: Path) -> Path:
         for message_id in range(1, N_MESSAGES + 1):
             if message_id in PASSED_OVER:
                 continue
-            if message_id % 3:
+            if message_id in DECLINED:
+                producer.decline(message_id)
+            elif message_id % 3:
                 producer.send_array(message_id, images[message_id], codec="bslz4", metadata={"n": message_id})
             else:
                 producer.send(message_id, b"small %d" % message_id)
@@ -94,10 +97,11 @@ def test_a_path_gives_the_same_frames_as_the_broker(spilled: Path, broker: str) 
     with Consumer(ADDRESS, broker=broker) as online, Consumer(str(spilled)) as offline:
         assert isinstance(offline, OfflineReader)
         expected, found = list(online), list(offline)
-        assert len(expected) == N_MESSAGES - len(PASSED_OVER) + 1
+        assert len(expected) == N_MESSAGES - len(PASSED_OVER) + 1 - len(DECLINED)
         assert found == expected
         assert offline.take_gaps() == online.take_gaps()
-        assert offline.counts.n_missing == len(PASSED_OVER)
+        assert offline.counts.n_missing == online.counts.n_missing == len(PASSED_OVER)
+        assert offline.counts.n_declined == online.counts.n_declined == len(DECLINED)
         assert (offline.counts.n_delivered, offline.counts.n_bytes) == (
             online.counts.n_delivered,
             online.counts.n_bytes,
@@ -130,6 +134,7 @@ def test_the_receipt_is_the_same_from_the_broker_and_from_segments(spilled: Path
     online = make_receipt(server, ADDRESS)
     server.close()
     assert (online.duplicated, online.late, online.missing) == (1, 1, [(7, 7), (20, 20)])
+    assert (online.declined, online.n_missing) == (2, 2)
     assert path_receipt(spilled) == online
     assert path_receipt(spilled, verify=True) == online
 

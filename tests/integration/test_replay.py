@@ -215,6 +215,19 @@ def test_a_replay_is_the_same_run_with_the_same_receipt(recording: Path, broker:
     assert decode_metadata(packed) == metadata
 
 
+def test_what_was_declined_is_declined_again(broker: str, stream: Stream, tmp_path: Path) -> None:
+    with Producer(ORIGINAL, broker=broker, n_expected=9) as producer:
+        for number in range(1, 10):
+            producer.send(number, b"hit") if number % 3 == 0 else producer.decline(number)
+        producer.finish()
+    done = stream("produce", "replay", to_segments(broker, tmp_path), "--to", str(AGAIN), "--pace", "max")
+    assert done.returncode == 0, done.stderr
+    server = Server(broker)
+    receipt = make_receipt(server, AGAIN)
+    assert (receipt.received, receipt.declined, receipt.n_missing, receipt.clean) == (3, 6, 0, True)
+    assert receipt.checksum == make_receipt(server, ORIGINAL).checksum
+
+
 def test_a_folder_of_cbf_files_is_replayed(captured_data: Path, broker: str, stream: Stream) -> None:
     folder = captured_data / "cbf_pilatus300k_albis"
     done = stream("produce", "replay", folder, "--to", AGAIN, "--pace", "max")

@@ -27,8 +27,14 @@ from beamstream.streams import index_entries
 
 FOR_EVER_MS = 10**9
 
-MESSAGES = st.lists(st.tuples(st.integers(1, 12), st.sampled_from([b"a", b"b"])), min_size=1, max_size=6)
-"""Few ids and two payloads each, so that duplicates, conflicts and gaps are common."""
+ABSENCES = (b"declined", b"stated")
+
+MESSAGES = st.lists(
+    st.tuples(st.integers(1, 12), st.sampled_from([b"a", b"b", *ABSENCES])),
+    min_size=1,
+    max_size=6,
+)
+"""Few ids, two payloads each, and the word that there is none, so that duplicates, conflicts and gaps are common."""
 
 
 class Model:
@@ -43,8 +49,12 @@ class Model:
         self.sealed = False
 
     def publish(self, message_id: int, payload: bytes) -> Status:
+        if payload in ABSENCES:
+            return self.publish_absence(message_id, payload)
         known = self.present.get(message_id, self.held.get(message_id))
-        if known is not None:
+        if message_id in self.declined:
+            return Status.CONFLICT
+        if known is not None and known != b"stated":
             return Status.DUPLICATE if known == payload else Status.CONFLICT
         if message_id < self.next:
             self.present[message_id] = payload
@@ -56,11 +66,34 @@ class Model:
         self.drain()
         return Status.HELD if message_id in self.held else Status.APPENDED
 
+    def publish_absence(self, message_id: int, reason: bytes) -> Status:
+        known = self.present.get(message_id, self.held.get(message_id))
+        if known is not None and known not in ABSENCES and reason == b"declined":
+            return Status.CONFLICT
+        if known is not None or message_id < self.next:
+            return Status.DUPLICATE
+        if self.last is not None and message_id > self.last:
+            return Status.REFUSED
+        self.held[message_id] = reason
+        self.drain()
+        return Status.HELD if message_id in self.held else Status.APPENDED
+
     def drain(self) -> None:
         while self.next in self.held:
-            self.present[self.next] = self.held.pop(self.next)
-            self.index.append(("message", self.next, self.next))
+            payload = self.held.pop(self.next)
+            if payload in ABSENCES:
+                self.index.append((payload.decode(), self.next, self.next))
+            else:
+                self.present[self.next] = payload
+                self.index.append(("message", self.next, self.next))
             self.next += 1
+
+    @property
+    def declined(self) -> set[int]:
+        return self.absent("declined") | {i for i, payload in self.held.items() if payload == b"declined"}
+
+    def absent(self, *reasons: str) -> set[int]:
+        return {i for kind, first, last in self.index if kind in reasons for i in range(first, last + 1)}
 
     def lose_patience(self) -> None:
         while self.held:
@@ -101,6 +134,9 @@ class Sequence(RuleBasedStateMachine):
     def publish(self, messages: list[tuple[int, bytes]], again: bool) -> None:
         arguments: list[Any] = [int(again)]
         for message_id, payload in messages:
+            if payload in ABSENCES:
+                arguments += (message_id, b"", payload)
+                continue
             header = Header(payload_bytes=1, checksum=xxhash.xxh3_64_intdigest(payload), timestamp_ns=0)
             arguments += (message_id, encode_header(header), payload)
         expected = []
@@ -135,12 +171,13 @@ class Sequence(RuleBasedStateMachine):
         seen = []
         for entry in index_entries(self.server, self.address):
             if entry.gap is not None:
-                seen.append(("gap", entry.gap.first_id, entry.gap.last_id))
+                reason = entry.gap.reason if entry.gap.reason.encode() in ABSENCES else "gap"
+                seen.append((reason, entry.gap.first_id, entry.gap.last_id))
             elif entry.kind is EntryKind.END:
                 seen.append(("end", entry.message_id, entry.message_id))
             else:
                 seen.append(("late" if entry.late else "message", entry.message_id, entry.message_id))
-        assert _end_aside(seen) == _end_aside(self.model.index)
+        assert _whole_gaps(_end_aside(seen)) == _whole_gaps(_end_aside(self.model.index))
         state = read_state(self.server, self.keys)
         assert state is not None
         assert (state.next_id, state.n_held, state.finished) == (
@@ -149,13 +186,24 @@ class Sequence(RuleBasedStateMachine):
             self.model.sealed,
         )
         assert state.n_received == len(self.model.present)
-        gaps = {i for kind, first, last in self.model.index if kind == "gap" for i in range(first, last + 1)}
-        assert state.n_missing == len(gaps - self.model.present.keys())
+        assert state.n_missing == len(self.model.absent("gap", "stated") - self.model.present.keys())
+        assert state.n_declined == len(self.model.absent("declined"))
 
 
 def _end_aside(index: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
     """Put the end behind everything: late messages of the batch that completes a stream may stand on either side."""
     return sorted(index, key=lambda entry: entry[0] == "end")
+
+
+def _whole_gaps(index: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Join neighbouring gaps of one reason: how many entries they are depends on how they came."""
+    whole: list[tuple[str, int, int]] = []
+    for kind, first, last in index:
+        if whole and kind in ("declined", "stated") and (whole[-1][0], whole[-1][2] + 1) == (kind, first):
+            whole[-1] = kind, whole[-1][1], last
+        else:
+            whole.append((kind, first, last))
+    return whole
 
 
 def test_the_scripts_do_what_the_model_does(broker: str) -> None:

@@ -10,14 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from beamstream_consumers.kernels.sum_blocks import flag_value, sum_blocks
+from beamstream_consumers.kernels.sum_blocks import flag_value, scale_blocks, sum_and_count
+
+
+def good_pixels(image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, flag: int | None) -> npt.NDArray[np.bool_]:
+    good = np.ones(image.shape, dtype=bool) if mask is None else ~mask
+    return good if flag is None else good & (image != flag)
 
 
 def reference(image: npt.NDArray[Any], factor: int, mask: npt.NDArray[np.bool_] | None, flag: int | None) -> Any:
     """Sum blocks the slow way, in Python's own numbers."""
-    good = np.ones(image.shape, dtype=bool) if mask is None else ~mask
-    if flag is not None:
-        good &= image != flag
+    good = good_pixels(image, mask, flag)
     rows = range(0, image.shape[0], factor)
     columns = range(0, image.shape[1], factor)
     block = [[(slice(i, i + factor), slice(j, j + factor)) for j in columns] for i in rows]
@@ -45,4 +48,22 @@ def test_sums_agree_with_the_reference(
     case: tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None],
 ) -> None:
     image, factor, mask, flag = case
-    assert sum_blocks(image, factor, mask, masked_value=flag).tolist() == reference(image, factor, mask, flag)
+    sums, n_bad = sum_and_count(image, factor, mask, masked_value=flag)
+    assert sums.tolist() == reference(image, factor, mask, flag)
+    assert n_bad == image.size - np.count_nonzero(good_pixels(image, mask, flag))
+
+
+@settings(deadline=None)
+@given(cases())
+def test_scaled_blocks_are_the_mean_of_their_good_pixels_times_their_area(
+    case: tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None],
+) -> None:
+    image, factor, mask, flag = case
+    scaled, n_bad = scale_blocks(image, factor, mask, masked_value=flag)
+    good = good_pixels(image, mask, flag)
+    n_good = np.array(reference(good.astype("u1"), factor, None, None))
+    sums = np.array(reference(image, factor, mask, flag), dtype=np.float64)
+    expected = np.full(n_good.shape, np.nan)
+    np.divide(sums * factor**2, n_good, out=expected, where=n_good > 0)
+    np.testing.assert_array_equal(scaled, expected.astype(np.float32))
+    assert n_bad == image.size - np.count_nonzero(good)

@@ -14,10 +14,9 @@ from beamstream.address import Address, parse_where
 from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain
 from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import UsageError
-from beamstream.keep import DEFAULT_KEEP, check_keep
-from beamstream.service import run_source
+from beamstream.keep import DEFAULT_KEEP
+from beamstream.service import parse_upkeep, run_source
 from beamstream.service.allocation import keep_freed_memory
-from beamstream.sizes import parse_bytes
 
 from .files import DEFAULT_PATTERN, Folders
 from .known_streams import KnownStreams
@@ -114,9 +113,7 @@ def cbf(
     """
     keep_freed_memory()
     where = parse_where(to)
-    kept = check_keep(keep)
-    retain_s = parse_duration(retain or NEVER)
-    queue_bytes = parse_bytes(buffer)
+    upkeep = parse_upkeep(keep, retain, buffer)
     if not follow and idle_timeout is not None:
         raise UsageError("--idle-timeout says how long files are waited for; say --follow, too")
     newer_than_s = parse_duration(newer_than or NEVER)
@@ -133,7 +130,7 @@ def cbf(
     )
     places = Folders(folders, pattern, recursive=recursive)
     data_source = where.source_address if isinstance(where, Address) else where
-    if remove and kept != "all":
+    if remove and upkeep.keep != "all":
         log.warning("files are deleted when their messages are in the server's memory; with --keep all, on its disk")
     with contextlib.ExitStack() as stack:
         remover = stack.enter_context(Remover()) if remove else None
@@ -143,8 +140,6 @@ def cbf(
             data_source,
             broker=broker,
             metrics_port=metrics_port,
-            keep=kept,
-            retain_s=retain_s,
-            queue_bytes=queue_bytes,
+            upkeep=upkeep,
         )
     raise typer.Exit(status)

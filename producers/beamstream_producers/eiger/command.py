@@ -7,11 +7,9 @@ from typing import Annotated
 import typer
 
 from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain, To, parse_source
-from beamstream.durations import NEVER, parse_duration
-from beamstream.keep import DEFAULT_KEEP, check_keep
-from beamstream.service import run_source
+from beamstream.keep import DEFAULT_KEEP
+from beamstream.service import parse_upkeep, run_source
 from beamstream.service.allocation import keep_freed_memory
-from beamstream.sizes import parse_bytes
 
 from .api import StreamApi
 from .directory import SeriesDirectory
@@ -68,11 +66,9 @@ def eiger(
     stream produce eiger tcp://dcu:31001 --to 11012345/eiger --api http://dcu --keep all
     """
     keep_freed_memory()
-    kept = check_keep(keep)
+    upkeep = parse_upkeep(keep, retain, buffer)
     template = StreamTemplate(stream_template)
     data_source = parse_source(to)
-    retain_s = parse_duration(retain or NEVER)
-    queue_bytes = parse_bytes(buffer)
     detector_api = StreamApi(api) if api else None
     directory = SeriesDirectory(data_source, broker)
     watch = DetectorWatch(check_endpoint(endpoint), detector_api, directory)
@@ -83,9 +79,7 @@ def eiger(
             data_source,
             broker=broker,
             metrics_port=metrics_port,
-            keep=kept,
-            retain_s=retain_s,
-            queue_bytes=queue_bytes,
+            upkeep=upkeep,
         )
     finally:
         source.close()

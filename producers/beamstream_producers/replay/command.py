@@ -9,13 +9,11 @@ import typer
 
 from beamstream.address import Address, parse_where
 from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain
-from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import UsageError
-from beamstream.keep import DEFAULT_KEEP, check_keep
+from beamstream.keep import DEFAULT_KEEP
 from beamstream.offline import open_recording
 from beamstream.protocol.client import Server
-from beamstream.service import run_source
-from beamstream.sizes import parse_bytes
+from beamstream.service import parse_upkeep, run_source
 
 from .errors import OtherContentsError
 from .pace import parse_pace
@@ -76,8 +74,7 @@ def replay(
 
     stream produce replay spill/11012345/eiger/run_042 --to practice/eiger --pace 500Hz --from 1000 --until 2000
     """
-    chosen, kept = parse_pace(pace), check_keep(keep)
-    retain_s, queue_bytes = parse_duration(retain or NEVER), parse_bytes(buffer)
+    chosen, upkeep = parse_pace(pace), parse_upkeep(keep, retain, buffer)
     if first is not None and last is not None and first > last:
         raise UsageError(f"--from {first} lies behind --until {last}")
     where = parse_where(to)
@@ -85,7 +82,7 @@ def replay(
     try:
         address = where if isinstance(where, Address) else where.stream(recording.address.name)
         server = Server(broker)
-        target = look_at_target(server, address, recording, kept)
+        target = look_at_target(server, address, recording, upkeep.keep)
         server.close()
         source = ReplaySource(recording, address.name, chosen, target, first_id=first, last_id=last)
         if _is_there(source, target):
@@ -96,9 +93,7 @@ def replay(
             address.source_address,
             broker=server.url,
             metrics_port=metrics_port,
-            keep=kept,
-            retain_s=retain_s,
-            queue_bytes=queue_bytes,
+            upkeep=upkeep,
         )
     finally:
         recording.close()

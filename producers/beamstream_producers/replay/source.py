@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from beamstream.errors import PayloadGoneError
 from beamstream.frame import Frame, Gap
 from beamstream.offline import Recording
-from beamstream.service import Event, Produced, StreamClosed, StreamLeft, StreamOpened
+from beamstream.service import Declined, Event, Produced, StreamClosed, StreamLeft, StreamOpened
 from beamstream.state import StreamState
 from beamstream.stop import StopFlag
 
@@ -137,8 +137,7 @@ class ReplaySource:
             if stop.is_set():
                 return
             if not isinstance(item, Frame):
-                self._note(item)
-                yield None
+                yield self._note(item)
                 continue
             if not self._is_wanted(item.message_id):
                 continue
@@ -163,16 +162,20 @@ class ReplaySource:
     def _is_wanted(self, message_id: int) -> bool:
         return message_id >= self._first_id and (self._last_id is None or message_id <= self._last_id)
 
-    def _note(self, item: object) -> None:
-        """Count what is no message."""
+    def _note(self, item: object) -> Declined | None:
+        """Count what is no message; return what is to be said of it."""
         if isinstance(item, Gap):
             last_id = item.last_id if self._last_id is None else min(item.last_id, self._last_id)
-            self._counts["missing"] += max(0, last_id - max(item.first_id, self._first_id) + 1)
+            first_id = max(item.first_id, self._first_id)
+            if item.is_declined and first_id <= last_id:
+                return Declined(stream=self._stream, first_id=first_id, last_id=last_id)
+            self._counts["missing"] += max(0, last_id - first_id + 1)
         elif isinstance(item, PayloadGoneError):
             self._counts["gone"] += 1
         else:
             self._counts["damaged"] += 1
             log.error("a message of the recording is not replayed: %s", item)
+        return None
 
     def _fixed_step_s(self, first: Frame) -> float | None:
         """Return the frame time [s] where the recording's own times cannot tell the pace; None where they can."""

@@ -75,7 +75,7 @@ class Target:
         return self.expired_id + len({message_id for message_id, _ in self.checksums if message_id > self.expired_id})
 
 
-def look_at_target(server: Server, address: Address, recording: Recording, keep: Keep) -> Target:
+def look_at_target(server: Server, address: Address, recording: Recording, keep: Keep | None) -> Target:
     """Return what is in the stream, after comparing its first and last message with the recording.
 
     Raises
@@ -90,7 +90,7 @@ def look_at_target(server: Server, address: Address, recording: Recording, keep:
         state = stream_state(server, address)
     except StreamNotFoundError:
         return target
-    if state.keep != keep:
+    if keep is not None and state.keep != keep:
         raise NotKeptError(
             str(address), f"the stream is there already and keeps {state.keep!r}; say --keep {state.keep}"
         )

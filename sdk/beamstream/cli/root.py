@@ -14,7 +14,7 @@ import typer
 
 from beamstream.errors import BeamstreamError, UsageError
 
-from . import dead_letters, groups, streams
+from . import dead_letters, groups, parameters, streams
 from .plugins import ConsumerCommands, ProducerCommands, RootCommands
 from .settings import read_settings
 
@@ -45,6 +45,7 @@ app.add_typer(
 )
 app.add_typer(groups.app, name="group")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(parameters.app, name="parameters")
 streams.add_to(app)
 
 

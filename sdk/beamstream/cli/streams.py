@@ -46,8 +46,9 @@ def ls(
         _row(address, stream_state(server, address)) for source in sources for address in list_streams(server, source)
     ]
     if not as_json:
-        # People need not look at parts where there are none.
+        # People need not look at parts, or at what was declined, where there is none.
         hidden = set() if any(row["n_parts"] > 1 for row in rows) else {"n_parts", "incomplete"}
+        hidden |= set() if any(row["declined"] for row in rows) else {"declined"}
         rows = [
             {key: value for key, value in row.items() if key not in hidden} | {"bytes": size_text(row["bytes"])}
             for row in rows
@@ -68,6 +69,7 @@ def _row(address: Address, state: StreamState) -> dict[str, Any]:
         "messages": state.n_received,
         "expected": state.n_expected,
         "missing": state.n_missing,
+        "declined": state.n_declined,
         "n_parts": state.n_parts,
         "incomplete": state.n_incomplete,
         "bytes": state.total_bytes,
@@ -96,6 +98,7 @@ def info(where: StreamAddress, broker: Broker = None, as_json: Json = False) -> 
         "next_id": state.next_id,
         "held_behind_a_gap": state.n_held,
         "missing": state.n_missing,
+        "declined": state.n_declined,
         "n_parts": state.n_parts,
         "min_parts": state.min_parts,
         "incomplete": state.n_incomplete,
@@ -202,6 +205,7 @@ def print_receipt(drawn: Receipt) -> None:
             "expected": drawn.expected,
             "received": drawn.received,
             "missing": f"{drawn.n_missing}" + (f" ({missing}{more})" if missing else ""),
+            **({"declined": drawn.declined} if drawn.declined else {}),
             **_incomplete(drawn),
             "duplicated": drawn.duplicated,
             "late": drawn.late,

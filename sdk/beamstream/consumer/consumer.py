@@ -204,7 +204,7 @@ class Consumer(DirectReads):
         return self._fetcher
 
     def take_gaps(self) -> list[Gap]:
-        """Return the gaps that were passed since the last call."""
+        """Return the gaps that were passed since the last call, the newest 100,000 at most; neighbours are one."""
         return self._delivery.take_gaps()
 
     # --- next --------------------------------------------------------------------------------------------------

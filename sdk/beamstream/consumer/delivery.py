@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from beamstream.errors import BeamstreamError
 from beamstream.frame import Frame, Gap, Header
@@ -18,7 +18,7 @@ class ConsumerCounts(RetryCounts):
 
     `n_skipped`: their payload had left memory; `n_corrupt`: their checksum failed; `n_missing`: they, or the
     part that is read, never came; `n_incomplete`: datasets delivered without all of their parts; `n_expired`: they
-    became older than the stream is kept before they were read.
+    became older than the stream is kept before they were read; `n_declined`: nothing was to come, which is no loss.
     """
 
     n_delivered: int = 0
@@ -31,12 +31,17 @@ class ConsumerCounts(RetryCounts):
     n_expired: int = 0
     n_dead: int = 0
     n_incomplete: int = 0
+    n_declined: int = 0
 
     def add_delivered(self, header: Header) -> None:
         """Count a message that is handed out."""
         self.n_delivered += 1
         self.n_bytes += header.payload_bytes
         self.n_incomplete += bool(header.missing_parts) and not header.is_addition
+
+
+MAX_GAPS = 100_000
+"""Most gaps that are kept for somebody who may ask; of those that nobody asks for the newest [about 10 MB]."""
 
 
 class Delivery:
@@ -61,7 +66,7 @@ class Delivery:
         self._bytes = 0
         self._finished = False
         self._error: BeamstreamError | None = None
-        self._gaps: deque[Gap] = deque()
+        self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
         lock = threading.Lock()
         self._arrived = threading.Condition(lock)
         self._room = threading.Condition(lock)
@@ -88,9 +93,13 @@ class Delivery:
             self._arrived.notify()
 
     def put_gap(self, gap: Gap) -> None:
-        """Take note of a gap."""
+        """Take note of a gap; neighbours of one reason become one."""
         with self._arrived:
-            self._gaps.append(gap)
+            last = self._gaps[-1] if self._gaps else None
+            if last is not None and (last.reason, last.last_id + 1) == (gap.reason, gap.first_id):
+                self._gaps[-1] = replace(last, last_id=gap.last_id)
+            else:
+                self._gaps.append(gap)
 
     def take_gaps(self) -> list[Gap]:
         """Return the gaps noted since the last call."""

@@ -182,7 +182,10 @@ class Fetcher:
             self._delivery.put_gap(entry.gap)
             return
         if entry.gap is not None:
-            self._counts.n_missing += entry.gap.n_messages
+            if entry.gap.is_declined:
+                self._counts.n_declined += entry.gap.n_messages
+            else:
+                self._counts.n_missing += entry.gap.n_messages
             self._delivery.put_gap(entry.gap)
             self._drop(entry)
             return

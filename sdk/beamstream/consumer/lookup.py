@@ -15,7 +15,7 @@ from beamstream.errors import (
 )
 from beamstream.frame import Frame, Payload
 from beamstream.payloads import PayloadTier
-from beamstream.protocol import Entry, EntryKind, StreamKeys, decode_entry, fields_of
+from beamstream.protocol import Entry, EntryKind, StreamKeys, decode_entry, fields_of, read_entry
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
 
@@ -24,6 +24,7 @@ from .parts import merge_entries, only_part
 NEWEST_POLL_S = 0.02
 """How often the newest message is looked for [s]: a monitor shows 50 Hz at most."""
 
+NEVER = "it never came"
 
 Payloads = Sequence[Payload | None]
 PatientCall = Callable[[Callable[[], Payloads]], Payloads]
@@ -79,12 +80,18 @@ class Lookup:
         elif message_id <= state.expired_id:
             reason = "it is older than the stream is kept"
         elif message_id < state.next_id:
-            reason = "it never came"
+            reason = "it was declined: its producer had nothing to send" if self._is_declined(message_id) else NEVER
         elif state.finished:
             reason = f"the stream ended with {state.last_id}"
         else:
             reason = "it has not come yet"
         return MessageNotFoundError(str(self._keys.address), message_id, reason)
+
+    def _is_declined(self, message_id: int) -> bool:
+        """Whether an id that has gone by was declined: the next entry is the gap that it is in."""
+        found = self._server.call("XRANGE", self._keys.index, f"{message_id}-0", "+", "COUNT", 1)
+        gap = read_entry(found[0][0], fields_of(found[0][1])).gap if found else None
+        return gap is not None and gap.is_declined and gap.first_id <= message_id
 
     def wait_newest(self, group: str | None, seen: str, timeout_s: float | None) -> Frame:
         """Wait for a message newer than what was seen; see `Consumer.newest`."""
@@ -104,7 +111,9 @@ class Lookup:
 
     def newest(self, group: str | None, seen: str) -> Frame | None:
         """Return the newest message if it is newer than what the group (or, without one, the caller) has seen."""
-        raw: Sequence[bytes] = self._server.script("newest", [self._keys.index, self._keys.newest], [group or "", seen])
+        raw: Sequence[bytes] = self._server.script(
+            "newest", [self._keys.index, self._keys.newest, self._keys.state], [group or "", seen]
+        )
         if not raw:
             return None
         # A payload that was dropped between the two calls is simply no longer the newest.

@@ -119,7 +119,10 @@ class OfflineReader(Consumer):
 
     def _pass_by(self, item: Item) -> None:
         if isinstance(item, Gap):
-            self.counts.n_missing += item.n_messages
+            if item.is_declined:
+                self.counts.n_declined += item.n_messages
+            else:
+                self.counts.n_missing += item.n_messages
             self._gaps.append(item)
         elif isinstance(item, PayloadGoneError):
             self.counts.n_skipped += 1

@@ -75,6 +75,8 @@ class SegmentRecording:
             header = stored.entry.header
             if header is not None and (not verify or isinstance(self._item(stored, stored.entry), Frame)):
                 contents.add(stored.entry.message_id, header)
+            elif stored.entry.gap is not None:
+                contents.add_gap(stored.entry.gap)
         return contents
 
     def find(self, message_id: int) -> Frame | None:

@@ -29,7 +29,7 @@ def wait_for_others(look: Callable[[], StreamState], quiet_s: float, stop: StopF
     n_known, since_s = -1, time.monotonic()
     while True:
         state = look()
-        n_there = state.n_received + state.n_held
+        n_there = _n_there(state)
         goes_on = n_known not in (-1, n_there)
         if n_there != n_known:
             n_known, since_s = n_there, time.monotonic()
@@ -42,4 +42,9 @@ def wait_for_others(look: Callable[[], StreamState], quiet_s: float, stop: StopF
 
 def has_all_expected(state: StreamState) -> bool:
     """Whether as many messages are there as were expected; False where nothing was promised."""
-    return state.n_expected is not None and 0 < state.n_expected <= state.n_received + state.n_held
+    return state.n_expected is not None and 0 < state.n_expected <= _n_there(state)
+
+
+def _n_there(state: StreamState) -> int:
+    """Return how many ids somebody has said something about: sent a message, or that there is none."""
+    return state.n_received + state.n_declined + state.n_held

@@ -27,7 +27,7 @@ from beamstream.errors import (
     StreamNotFoundError,
     UsageError,
 )
-from beamstream.frame import Header, Payload
+from beamstream.frame import DECLINED, STATED, Header, Payload
 from beamstream.keep import Keep, check_keep
 from beamstream.payloads import INLINE_BYTES, MemoryTier
 from beamstream.protocol import StreamKeys, encode_header
@@ -64,6 +64,14 @@ def check_retain(retain_s: float | None) -> float | None:
 
 MAX_MESSAGE_ID = 2**53 - 1
 """Largest message id: the scripts count in doubles, which are exact up to here."""
+
+
+def check_id(message_id: int) -> int:
+    """Return a message id if it is one, else raise `UsageError`."""
+    if not 0 < message_id <= MAX_MESSAGE_ID:
+        raise UsageError(f"message id {message_id!r} is not between 1 and {MAX_MESSAGE_ID}")
+    return message_id
+
 
 PATIENCE_S = 5.0
 """Default time that a gap may stay open before it is recorded and passed over [s]."""
@@ -271,8 +279,7 @@ class Producer:
         UsageError
             If the message id is none, or there is no such part.
         """
-        if not 0 < message_id <= MAX_MESSAGE_ID:
-            raise UsageError(f"message id {message_id!r} is not between 1 and {MAX_MESSAGE_ID}")
+        check_id(message_id)
         part_number = self._parts.number(part)
         payload_bytes = memoryview(payload).nbytes
         if payload_bytes > self._parts.max_payload_bytes:
@@ -290,10 +297,12 @@ class Producer:
             )
         )
         self._parts.check_header(header)
-        message = Outgoing(message_id, checksum, header, payload, payload_bytes, Future(), part_number)
+        return self._put(Outgoing(message_id, checksum, header, payload, payload_bytes, Future(), part_number))
+
+    def _put(self, message: Outgoing) -> Future[Sent]:
         if not self._queue.put(message, self._block_timeout_s):
             raise self._refusal()
-        self._highest_id = max(self._highest_id, message_id)
+        self._highest_id = max(self._highest_id, message.message_id)
         return message.future
 
     def _refusal(self) -> SendError:
@@ -330,6 +339,39 @@ class Producer:
             metadata=metadata,
             part=part,
         )
+
+    def decline(self, message_id: int) -> Future[Sent]:
+        """Say that there will be no message under an id: there is nothing to send, and nothing is missing.
+
+        In its place among the messages, as `send`; readers are told at once, by a gap of the reason ``declined``.
+
+        Parameters
+        ----------
+        message_id : int
+            From 1.
+
+        Returns
+        -------
+        Future of str
+            Done when the stream knows it (``sent``; ``duplicate`` where it did, or had passed the id over), or with the
+            error: `IdConflictError` where a message is there.
+
+        Raises
+        ------
+        SendError
+            If the producer is closed, or the queue stayed full for `block_timeout_s`.
+        UsageError
+            If the message id is none.
+        """
+        return self._put(Outgoing(check_id(message_id), 0, b"", DECLINED.encode(), 0, Future()))
+
+    def pass_over(self, message_id: int) -> Future[Sent]:
+        """Say that a message is missing, so that nobody waits for it: a gap of the reason ``stated``.
+
+        It counts as missing. Where a message is there it stays, and one that comes after all is taken, late; otherwise
+        as `decline`.
+        """
+        return self._put(Outgoing(check_id(message_id), 0, b"", STATED.encode(), 0, Future()))
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until every message's fate is known; False where that took longer than `timeout_s` [s]."""

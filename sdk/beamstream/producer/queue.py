@@ -16,7 +16,7 @@ ENTRY_OVERHEAD_BYTES = 512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outgoing:
-    """A message on its way to the server, or a part of one."""
+    """A message on its way to the server, or a part of one; without a header, the word that there will be none."""
 
     message_id: int
     checksum: int
@@ -25,6 +25,11 @@ class Outgoing:
     payload_bytes: int
     future: Future[str]
     part: int = 0
+
+    @property
+    def is_absence(self) -> bool:
+        """Whether this says that there will be no message; the payload is the reason then."""
+        return not self.header
 
     @property
     def payload_id(self) -> PayloadId:

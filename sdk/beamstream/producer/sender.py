@@ -23,6 +23,7 @@ from beamstream.errors import (
     StreamNotFoundError,
     StreamSealedError,
 )
+from beamstream.frame import DECLINED
 from beamstream.payloads import PayloadTier
 from beamstream.presence import read_presence
 from beamstream.protocol import StreamKeys
@@ -80,6 +81,7 @@ class ProducerCounts(RetryCounts):
     """What a producer did so far; `n_…` are messages."""
 
     n_sent: int = 0
+    n_declined: int = 0
     n_bytes: int = 0
     n_duplicate: int = 0
     n_late: int = 0
@@ -288,6 +290,8 @@ class Sender:
         for message, outcome in told:
             if outcome == "duplicate":
                 self.counts.n_duplicate += 1
+            elif message.is_absence:
+                self.counts.n_declined += message.payload == DECLINED.encode()
             else:
                 self.counts.n_sent += 1
                 self.counts.n_bytes += message.payload_bytes

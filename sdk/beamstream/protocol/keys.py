@@ -9,6 +9,8 @@ one hash slot; payload keys carry no tag, so that a cluster spreads them over it
 | `bs1:sources` | set | `beamtime/source` of every data source | until its last stream is deleted |
 | `bs1:wanted` | set | addresses of streams to be put back from their segments | until the broker has looked |
 | `bs1:{beamtime/source}:streams` | zset | stream names, scored by creation time [ms] | until deleted |
+| `bs1:{beamtime/source}:tunable` | set | groups whose services have declared parameters | as the last of them |
+| `bs1:{beamtime/source}:parameters:<group>` | hash | versions of a group's parameters | 30 days after they were used |
 | `bs1:{address}:index` | stream | one entry per message, gap and end; the groups | until deleted, or too old |
 | `bs1:{address}:state` | hash | where the sequence is, counts, how it ended | as the index |
 | `bs1:{address}:held` | zset | messages waiting for a gap to close or for parts, scored by id | until then |
@@ -43,6 +45,16 @@ WANTED = "bs1:wanted"
 def streams_of(source: SourceAddress) -> str:
     """Return the key of a data source's streams."""
     return f"bs1:{{{source}}}:streams"
+
+
+def tunable_groups_of(source: SourceAddress) -> str:
+    """Return the key of the groups of a data source that have parameters."""
+    return f"bs1:{{{source}}}:tunable"
+
+
+def parameters_of(source: SourceAddress, group: str) -> str:
+    """Return the key of the parameters of a group's services on a data source."""
+    return f"bs1:{{{source}}}:parameters:{group}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from .records import StreamEnding
 
 COUNTED = frozenset(
     {b"next", b"bytes", b"memory_bytes", b"n_held", b"held_bytes", b"n_received", b"n_late", b"n_missing", b"released"}
-    | {b"n_additions", b"n_incomplete"}
+    | {b"n_additions", b"n_incomplete", b"n_declined", b"newest_entry"}
     | {b"sealed", b"released_entry", b"spilled_entry", b"spilled_n", b"spill_host", b"spill_folder", b"spill_fetch"}
     | {b"restored_ns"}
 )
@@ -30,16 +30,16 @@ class EntryTally:
     ----------
     next_id : int
         The id behind the last settled one.
-    n_received, n_late, n_missing : int
-        Messages; what came late; ids in gaps that did not come later.
+    n_received, n_late, n_missing, n_declined : int
+        Messages; what came late; ids in gaps that did not come later; ids that were declined.
     n_additions : int
         Parts that came after their dataset, and are no messages of their own.
     lacking : dict of int to int
         Of datasets that are not complete, how many parts are missing.
     total_bytes : int
         Payload bytes up to the last entry [bytes].
-    last_entry : str
-        Id of the last entry.
+    last_entry, newest_entry : str
+        Id of the last entry, and of the last one that is a message; empty where there is none.
     ended : bool
         Whether there is an end.
     """
@@ -48,8 +48,10 @@ class EntryTally:
     n_received: int = 0
     n_late: int = 0
     n_missing: int = 0
+    n_declined: int = 0
     total_bytes: int = 0
     last_entry: str = "0-0"
+    newest_entry: str = ""
     ended: bool = False
     n_additions: int = 0
     lacking: dict[int, int] = field(default_factory=dict)
@@ -61,13 +63,17 @@ class EntryTally:
         if entry.kind is EntryKind.END:
             self.ended = True
         elif entry.gap is not None:
-            self.n_missing += entry.gap.n_messages
+            if entry.gap.is_declined:
+                self.n_declined += entry.gap.n_messages
+            else:
+                self.n_missing += entry.gap.n_messages
             self.next_id = max(self.next_id, entry.message_id + 1)
         elif entry.kind is EntryKind.MESSAGE:
             self._add_message(entry)
 
     def _add_message(self, entry: Entry) -> None:
         is_addition = entry.header is not None and entry.header.is_addition
+        self.newest_entry = entry.entry_id
         self.n_received += not is_addition
         self.n_additions += is_addition
         self.n_late += entry.late
@@ -105,6 +111,7 @@ def restored_state(
         b"n_received": tally.n_received,
         b"n_late": tally.n_late,
         b"n_missing": tally.n_missing,
+        b"n_declined": tally.n_declined,
         b"n_additions": tally.n_additions,
         b"n_incomplete": len(tally.lacking),
         b"released": tally.next_id,
@@ -112,6 +119,8 @@ def restored_state(
     }
     fields |= {key: b"%d" % number for key, number in numbers.items()}
     fields[b"released_entry"] = tally.last_entry.encode()
+    if tally.newest_entry:
+        fields[b"newest_entry"] = tally.newest_entry.encode()
     fields.setdefault(b"version", b"1")
     if ending is not None and tally.ended:
         fields[b"last"] = b"%d" % ending.last_id

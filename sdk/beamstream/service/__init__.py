@@ -6,9 +6,11 @@ from .processor import Output, Processor, Result, Results, derived_address
 from .produce import run_source
 from .progress import Progress
 from .shell import Shell, service_shell
-from .source import Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .upkeep import Upkeep, parse_upkeep
 
 __all__ = [
+    "Declined",
     "Event",
     "Handler",
     "Measured",
@@ -25,7 +27,9 @@ __all__ = [
     "StreamLeft",
     "StreamOpened",
     "StreamStart",
+    "Upkeep",
     "derived_address",
+    "parse_upkeep",
     "run_handler",
     "run_source",
     "service_shell",

@@ -16,6 +16,7 @@ from .agenda import LOOK_EVERY_S, Agenda
 from .handler import Handler
 from .joining import joining_early
 from .shell import Shell, service_shell
+from .tuning import Tuning, find_tuning
 from .visit import LoopCounts, Visit
 
 log = logging.getLogger(__name__)
@@ -24,12 +25,22 @@ log = logging.getLogger(__name__)
 class ConsumerLoop:
     """Gives the frames of one stream after the other to a handler."""
 
-    def __init__(self, handler: Handler, broker: str, *, group: str, start: Start, required: bool) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        broker: str,
+        *,
+        group: str,
+        start: Start,
+        required: bool,
+        tuning: Tuning | None = None,
+    ) -> None:
         self._handler = handler
         self._broker = broker
         self.group = group
         self._start = start
         self._required = required
+        self._tuning = tuning
         self._past = ConsumerCounts()
         self._consumer: Consumer | None = None
         self.counts = LoopCounts()
@@ -37,6 +48,8 @@ class ConsumerLoop:
 
     def run(self, agenda: Agenda, shell: Shell) -> None:
         """Handle streams until there are no more, or the service is to stop."""
+        if self._tuning is not None:
+            self.counts.patiently(self._tuning.begin, shell)
         while not shell.stop.is_set():
             address = self.counts.patiently(agenda.take, shell)
             if address is not None:
@@ -45,6 +58,8 @@ class ConsumerLoop:
                 return
             else:
                 shell.progress.tick()
+                if self._tuning is not None:
+                    self._tuning.look()
                 shell.stop.wait(LOOK_EVERY_S)
 
     def _visit(self, address: Address, agenda: Agenda, shell: Shell) -> None:
@@ -67,7 +82,7 @@ class ConsumerLoop:
         consumer = self.counts.patiently(lambda: self._join(address), shell)
         self._consumer = consumer
         try:
-            visit = Visit(self._handler, consumer, self._broker, shell, self.counts)
+            visit = Visit(self._handler, consumer, self._broker, shell, self.counts, self._tuning)
             done = visit.run(lambda: agenda.has_other(address))
         except KeyboardInterrupt:
             raise  # asked twice to end: nothing is waited for, the group hands out again what is held
@@ -103,10 +118,13 @@ class ConsumerLoop:
             "skipped": counts.n_skipped,
             "corrupt": counts.n_corrupt,
             "missing": counts.n_missing,
+            "declined": counts.n_declined,
             "incomplete": counts.n_incomplete,
             "dead": counts.n_dead,
             "reconnects": counts.n_reconnects + self.counts.retries.n_reconnects,
         }
+        if self._tuning is not None:
+            events |= {"retuned": self._tuning.n_changes, "tuning_refused": self._tuning.n_refused}
         levels = {key: float(value) for key, value in self._handler.status().items() if not isinstance(value, str)}
         return Snapshot(events=events, payload_bytes=counts.n_bytes, levels=levels)
 
@@ -168,7 +186,9 @@ def run_handler(
     broker = broker_url(url or broker)
     server = Server(broker)
     server.check()
-    loop = ConsumerLoop(handler, broker, group=group or handler.name, start=start, required=required)
+    group = group or handler.name
+    tuning = find_tuning(handler, server, at, group)
+    loop = ConsumerLoop(handler, broker, group=group, start=start, required=required, tuning=tuning)
     with contextlib.ExitStack() as stack:
         if required and isinstance(at, SourceAddress):
             stack.enter_context(joining_early(server, at, loop.group, start))

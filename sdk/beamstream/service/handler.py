@@ -15,6 +15,8 @@ from beamstream.address import Address
 from beamstream.errors import DatasetStreamError
 from beamstream.frame import Frame, Gap
 
+from .tuning import Tuning
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStart:
@@ -32,6 +34,8 @@ class StreamStart:
         URL of the broker, for handlers that publish.
     n_parts : int
         How many parts each message has; 1 where they are no datasets.
+    tuning : Tuning or None
+        What stamps results with the version of the parameters that they were made with; None for what has none.
     """
 
     address: Address
@@ -39,6 +43,7 @@ class StreamStart:
     n_expected: int | None
     broker: str
     n_parts: int = 1
+    tuning: Tuning | None = None
 
     def refuse_datasets(self, who: str) -> None:
         """Refuse the stream if its messages are datasets, for handlers that know only messages of one part.

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 
 from beamstream.address import SourceAddress
 from beamstream.errors import (
@@ -18,10 +19,9 @@ from beamstream.errors import (
     StreamExistsError,
     StreamNotFoundError,
 )
-from beamstream.keep import Keep
 from beamstream.metrics import Snapshot
 from beamstream.presence import why_nobody_keeps
-from beamstream.producer import PATIENCE_S, QUEUE_BYTES, Producer, ProducerCounts
+from beamstream.producer import PATIENCE_S, Producer, ProducerCounts
 from beamstream.producer.others import has_all_expected, wait_for_others
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
@@ -29,7 +29,8 @@ from beamstream.state import StreamState
 from beamstream.stop import StopFlag
 
 from .shell import Shell, service_shell
-from .source import Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .upkeep import DEFAULT_UPKEEP, Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +57,13 @@ class ProducerLoop:
         to: SourceAddress,
         broker: str,
         drain_timeout_s: float = DRAIN_TIMEOUT_S,
-        keep: Keep | None = None,
-        retain_s: float | None = None,
-        queue_bytes: int = QUEUE_BYTES,
+        upkeep: Upkeep = DEFAULT_UPKEEP,
     ) -> None:
         self._source = source
         self._to = to
         self._broker = broker
         self._drain_timeout_s = drain_timeout_s
-        self._keep = keep
-        self._retain_s = retain_s
-        self._queue_bytes = queue_bytes
+        self._upkeep = upkeep
         self._overdue_at: float | None = None
         self._open: dict[str, Producer] = {}
         self._closing: list[tuple[threading.Thread, Producer]] = []
@@ -92,6 +89,8 @@ class ProducerLoop:
                 self._open_stream(event, shell)
             case Produced():
                 self._send(event, shell)
+            case Declined():
+                self._decline(event, shell)
             case StreamClosed() | StreamLeft():
                 self._let_go(event, shell)
 
@@ -133,13 +132,13 @@ class ProducerLoop:
                     n_parts=event.n_parts,
                     min_parts=event.min_parts,
                     patience_s=PATIENCE_S if event.patience_s is None else event.patience_s,
-                    queue_bytes=self._queue_bytes,
+                    queue_bytes=self._upkeep.queue_bytes,
                     block_timeout_s=ROOM_POLL_S,
                     retry_timeout_s=None,
                     session=session,
                     remake=True,
-                    keep=None if event.joins else self._keep,
-                    retain_s=None if event.joins else self._retain_s,
+                    keep=None if event.joins else self._upkeep.keep,
+                    retain_s=None if event.joins else self._upkeep.retain_s,
                 )
             except NotKeptError as error:
                 # It was kept when the service began: the broker is being restarted, and waited for as the server is.
@@ -151,35 +150,46 @@ class ProducerLoop:
 
     def _send(self, event: Produced, shell: Shell) -> None:
         producer = self._open[event.stream]
+
+        def send() -> Future[str]:
+            return producer.send(
+                event.message_id,
+                event.payload,
+                shape=event.shape,
+                dtype=event.dtype,
+                codec=event.codec,
+                timestamp_ns=event.timestamp_ns,
+                metadata=event.metadata,
+                part=event.part,
+            )
+
+        future = self._queue(event.stream, event.message_id, send, shell)
+        if future is not None and event.on_sent is not None:
+            future.add_done_callback(_calling(event.on_sent))
+
+    def _decline(self, event: Declined, shell: Shell) -> None:
+        decline = self._open[event.stream].decline
+        for message_id in range(event.first_id, event.last_id + 1):
+            self._queue(event.stream, message_id, partial(decline, message_id), shell)
+
+    def _queue(self, stream: str, message_id: int, send: Callable[[], Future[str]], shell: Shell) -> Future[str] | None:
+        """Queue a message, waiting for room; None where it is dropped."""
         while True:
             try:
-                future = producer.send(
-                    event.message_id,
-                    event.payload,
-                    shape=event.shape,
-                    dtype=event.dtype,
-                    codec=event.codec,
-                    timestamp_ns=event.timestamp_ns,
-                    metadata=event.metadata,
-                    part=event.part,
-                )
+                return send()
             except QueueFullError as error:
                 shell.progress.tick()
                 if self._is_overdue(shell):
-                    producer.abandon()
-                    self._drop(event, error)
-                    return
+                    self._open[stream].abandon()
+                    self._drop(stream, message_id, error)
+                    return None
             except BeamstreamError as error:  # one message that cannot travel; the others go on
-                self._drop(event, error)
-                return
-            else:
-                if event.on_sent is not None:
-                    future.add_done_callback(_calling(event.on_sent))
-                return
+                self._drop(stream, message_id, error)
+                return None
 
-    def _drop(self, event: Produced, error: BeamstreamError) -> None:
+    def _drop(self, stream: str, message_id: int, error: BeamstreamError) -> None:
         self.n_dropped += 1
-        log.error("message %d of %s is dropped: %s", event.message_id, event.stream, error)
+        log.error("message %d of %s is dropped: %s", message_id, stream, error)
 
     def _let_go(self, event: StreamClosed | StreamLeft, shell: Shell) -> None:
         # Finishing waits for gaps; the source must not wait with it.
@@ -235,6 +245,7 @@ class ProducerLoop:
             **self._source.counters(),
             "streams": self.n_streams,
             "sent": sum(counts.n_sent for counts in sent),
+            "declined": sum(counts.n_declined for counts in sent),
             "duplicate": sum(counts.n_duplicate for counts in sent),
             "late": sum(counts.n_late for counts in sent),
             "failed": sum(counts.n_failed for counts in sent),
@@ -296,9 +307,7 @@ def run_source(
     broker: str | None = None,
     metrics_port: int | None = None,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
-    keep: Keep | None = None,
-    retain_s: float | None = None,
-    queue_bytes: int = QUEUE_BYTES,
+    upkeep: Upkeep = DEFAULT_UPKEEP,
 ) -> int:
     """Run a producer service until its source ends or a signal asks it to.
 
@@ -314,12 +323,8 @@ def run_source(
         Port for Prometheus, on loopback.
     drain_timeout_s : float
         How long a service that is to stop tries to send what it still holds [s].
-    keep : "memory", "overflow" or "all", optional
-        What is kept of its streams; see `beamstream.keep`.
-    retain_s : float, optional
-        How long messages are kept [s]; see `beamstream.Producer`.
-    queue_bytes : int
-        What is held of each stream while the broker is full or away, before the source is held back [bytes].
+    upkeep : Upkeep
+        What is kept of its streams, for how long, and how much of each is held here.
 
     Returns
     -------
@@ -335,10 +340,10 @@ def run_source(
     """
     server = Server(broker)
     server.check()
-    if keep == "all" and (why := why_nobody_keeps(server)):
+    if upkeep.keep == "all" and (why := why_nobody_keeps(server)):
         raise NotKeptError(str(to), f"all of it is to be kept, but {why}")
     server.close()
-    loop = ProducerLoop(source, to, server.url, drain_timeout_s, keep, retain_s, queue_bytes)
+    loop = ProducerLoop(source, to, server.url, drain_timeout_s, upkeep)
     with service_shell(source.name, loop.snapshot, metrics_port) as shell:
         loop.run(shell)
         return shell.exit_status(failed=loop.failed(loop.snapshot().events))

@@ -81,6 +81,21 @@ class Produced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Declined:
+    """Ids of an open stream under which there will be no message, because there is nothing to send: no loss.
+
+    Attributes
+    ----------
+    first_id, last_id : int
+        The ids, both included.
+    """
+
+    stream: str
+    first_id: int
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamClosed:
     """A stream ends.
 
@@ -110,7 +125,7 @@ class StreamLeft:
     stream: str
 
 
-Event = StreamOpened | Produced | StreamClosed | StreamLeft
+Event = StreamOpened | Produced | Declined | StreamClosed | StreamLeft
 
 
 class Source(Protocol):

@@ -31,6 +31,7 @@ from beamstream.retry import RetryCounts, with_retries
 
 from .handler import Handler, StreamEnd, StreamStart
 from .shell import Shell
+from .tuning import Tuning
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +87,25 @@ class Visit:
         Tells when to stop.
     counts : LoopCounts
         Where it is counted.
+    tuning : Tuning, optional
+        Looks for new parameters between frames.
     """
 
-    def __init__(self, handler: Handler, consumer: Consumer, broker: str, shell: Shell, counts: LoopCounts) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        consumer: Consumer,
+        broker: str,
+        shell: Shell,
+        counts: LoopCounts,
+        tuning: Tuning | None = None,
+    ) -> None:
         self._handler = handler
         self._consumer = consumer
         self._broker = broker
         self._shell = shell
         self._counts = counts
+        self._tuning = tuning
         self._opened = False
         self._uncommitted: list[Frame] = []
         self._committed_at = time.monotonic()
@@ -131,6 +143,8 @@ class Visit:
         heard_at = time.monotonic()
         while not self._shell.stop.is_set():
             self._shell.progress.tick()
+            if self._tuning is not None:
+                self._tuning.look()
             try:
                 frame = self._consumer.next(COMMIT_EVERY_S)
             except NothingNewError:
@@ -187,13 +201,19 @@ class Visit:
             n_expected=state.n_expected,
             broker=self._broker,
             n_parts=state.n_parts,
+            tuning=self._tuning,
         )
 
     def _note_gaps(self) -> None:
         for gap in self._consumer.take_gaps():
-            log.warning(
-                "%s: messages %d to %d never came (%s)", self._consumer.address, gap.first_id, gap.last_id, gap.reason
-            )
+            if not gap.is_declined:
+                log.warning(
+                    "%s: messages %d to %d never came (%s)",
+                    self._consumer.address,
+                    gap.first_id,
+                    gap.last_id,
+                    gap.reason,
+                )
             self._handler.gap(gap)
 
     def _handle(self, frame: Frame) -> None:

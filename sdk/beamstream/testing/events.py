@@ -18,7 +18,7 @@ from beamstream.errors import AddressError, BeamstreamError
 from beamstream.frame import Header
 from beamstream.producer.producer import MAX_MESSAGE_ID
 from beamstream.protocol import encode_header, encode_metadata
-from beamstream.service import Event, Produced, StreamClosed, StreamLeft, StreamOpened
+from beamstream.service import Declined, Event, Produced, StreamClosed, StreamLeft, StreamOpened
 from beamstream.service.produce import ProducerLoop
 from beamstream.stop import StopFlag
 
@@ -60,6 +60,7 @@ class _Stream:
 
     n_parts: int
     ids: set[tuple[int, int | None]] = field(default_factory=set)
+    highest_declined: int = 0
     ended: bool = False
     left: bool = False
 
@@ -97,6 +98,8 @@ class EventChecker:
                 self._check_opened(event)
             case Produced():
                 self._check_message(event)
+            case Declined():
+                self._check_declined(event)
             case StreamClosed() | StreamLeft():
                 self._check_end(event)
             case _:
@@ -147,6 +150,7 @@ class EventChecker:
         if isinstance(event, StreamLeft):
             return
         highest = max((message_id for message_id, _ in stream.ids), default=0)
+        highest = max(highest, stream.highest_declined)
         if not _is_count(event.last_id) or event.last_id < highest:
             raise self._error(f"closes {event.stream} with last_id={event.last_id!r}, after message {highest}")
         if event.reason not in REASONS:
@@ -164,6 +168,14 @@ class EventChecker:
         self._check_bytes(event)
         self.messages.append(event)
         self._checksums.append(xxhash.xxh3_64_intdigest(event.payload))
+
+    def _check_declined(self, event: Declined) -> None:
+        stream = self._open_one(event.stream, f"what is declined from {event.first_id!r}")
+        if not (_is_count(event.first_id) and _is_count(event.last_id)) or not 0 < event.first_id <= event.last_id:
+            raise self._error(f"declines {event.first_id!r} to {event.last_id!r} of {event.stream}, which are no ids")
+        if sent := sorted({i for i, _ in stream.ids if event.first_id <= i <= event.last_id}):
+            raise self._error(f"declines message {sent[0]} of {event.stream}, which it has sent")
+        stream.highest_declined = max(stream.highest_declined, event.last_id)
 
     def _check_bytes(self, event: Produced) -> None:
         payload: object = event.payload  # the annotation is what is looked at here

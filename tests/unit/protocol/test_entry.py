@@ -77,6 +77,14 @@ def test_a_message_entry_carries_id_header_and_inline_payload() -> None:
     assert (entry.header, entry.total_bytes, entry.inline) == (PLAIN, 126, b"abc")
 
 
+def test_a_gap_of_version_1_says_which_ids_and_why() -> None:
+    entry = decode_entry(b"12-0", {b"k": b"g", b"f": b"7", b"r": b"declined", b"b": b"126", b"n": b"6"})
+    assert (entry.kind, entry.n_messages, entry.total_bytes) == (EntryKind.GAP, 6, 126)
+    assert entry.gap == Gap(first_id=7, last_id=12, reason="declined")
+    assert entry.gap.is_declined
+    assert not Gap(first_id=7, last_id=12, reason="stated").is_declined
+
+
 def test_a_late_entry_carries_its_own_message_id() -> None:
     entry = decode_entry(b"42-1", {b"h": PLAIN_BYTES, b"b": b"126", b"i": b"7"})
     assert (entry.message_id, entry.late) == (7, True)

@@ -28,6 +28,7 @@ _WHEN_FULL = _OF_GROUPS | {
     "seen",
     "forget",
     "orphans",
+    "tune",
 }
 
 

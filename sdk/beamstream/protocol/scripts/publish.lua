@@ -5,13 +5,15 @@
 --          it, with a blank between, the life of the stream in which the payloads were stored: created_ns/restored_ns.
 --          In another life they are gone, and nothing is taken (NEWLIFE)
 -- ARGV[2…] three per message: id, header, inline payload (its length is the header's, or there is none);
---          of a dataset three per part: id:part, header of the part, nothing
+--          of a dataset three per part: id:part, header of the part, nothing; where a producer says that an id will
+--          have no message: id, nothing, and why: declined or stated
 --
 -- Returns next, n_held, sealed, the number of message entries in the index, then one status per message:
 --   0 appended, 1 held until a gap closes, 2 duplicate, 3 another payload is there under this id (the first one stays),
 --   4 appended late, 5 refused: beyond the last id of the finished stream, 6 duplicate whose payload has left memory,
 --   or an id below what the stream has kept;
--- of a part: 0 it completed its dataset, which was appended, 1 held until the other parts are there or a gap closes
+-- of a part: 0 it completed its dataset, which was appended, 1 held until the other parts are there or a gap closes;
+-- of an id without a message: 2 that was known, or it was passed over, 3 a message is there (to a declined one)
 
 local APPENDED, HELD, DUPLICATE, CONFLICT, LATE, REFUSED, RELEASED = 0, 1, 2, 3, 4, 5, 6
 local retried = string.sub(ARGV[1], 1, 1) == '1'
@@ -33,11 +35,15 @@ local function has_left(entry_id)
   return released and not behind(entry_id, released)
 end
 
+local function conflict()
+  s.n_conflict = s.n_conflict + 1
+  return CONFLICT
+end
+
 -- What is there already, in an entry or held.
 local function duplicate(header, known, entry_id)
   if checksum(known) ~= checksum(header) then
-    s.n_conflict = s.n_conflict + 1
-    return CONFLICT
+    return conflict()
   end
   if retried then s.n_retried = s.n_retried + 1 else s.n_duplicate = s.n_duplicate + 1 end
   if entry_id and has_left(entry_id) then return RELEASED end
@@ -59,6 +65,44 @@ local function has_expired(id)
   return true
 end
 
+-- Whether an id below s.next was declined: then it stands in the next entry, which is a gap.
+local function was_declined(id)
+  write_absent()
+  local entry = redis.call('XRANGE', index, id_text(id) .. '-0', '+', 'COUNT', 1)[1]
+  local fields = entry and as_map(entry[2]) or {}
+  return fields.k == 'g' and fields.r == DECLINED and tonumber(fields.f) <= id
+end
+
+-- Take note that there will be no message under an id. What is there stays: of one that is only stated to be missing
+-- that is what its producer hopes for.
+local function take_absence(id, reason)
+  if id >= s.next and s.finish_since_ms > 0 and id > s.last then
+    s.n_refused = s.n_refused + 1
+    return REFUSED
+  end
+  local is_there, is_known = false, id < s.next
+  if is_known then
+    is_there = id > s.expired and (redis.call('HGET', late, id_text(id)) or header_at(id_text(id) .. '-0'))
+  else
+    local packed = held_at(id)
+    is_known = packed and true
+    is_there = packed and cmsgpack.unpack(packed)[3] ~= ''
+  end
+  if reason == DECLINED and is_there then return conflict() end
+  if is_known then
+    if reason == DECLINED and retried then s.n_retried = s.n_retried + 1
+    elseif reason == DECLINED then s.n_duplicate = s.n_duplicate + 1 end
+    return DUPLICATE
+  end
+  if id > s.next then
+    hold({id, now_ms, '', 0, reason})
+    return HELD
+  end
+  go_without(reason)
+  drain()
+  return APPENDED
+end
+
 -- A message whose place in the sequence has gone by: a duplicate, or late.
 local function take_late(id, header, payload_bytes, payload)
   if has_expired(id) then return RELEASED end
@@ -69,6 +113,7 @@ local function take_late(id, header, payload_bytes, payload)
   if known then
     return duplicate(header, known, entry_id)
   end
+  if was_declined(id) then return conflict() end
   local position = s.next - 1 + s.sealed
   redis.call('HSET', late, key, append(id_text(position) .. '-*', id, header, payload_bytes, payload))
   s.n_late = s.n_late + 1
@@ -76,10 +121,18 @@ local function take_late(id, header, payload_bytes, payload)
   return LATE
 end
 
+-- Make room for a message where it was only stated that it is missing; whether that was all that is held.
+local function gives_way(packed, message)
+  if message[3] ~= '' or message[5] ~= STATED then return false end
+  let_go(packed)
+  return true
+end
+
 local function take_ahead(id, header, payload_bytes, payload)
   local known = held_at(id)
-  if known then
-    return duplicate(header, cmsgpack.unpack(known)[3])
+  local message = known and cmsgpack.unpack(known)
+  if message and not gives_way(known, message) then
+    return duplicate(header, message[3])
   end
   hold({id, now_ms, header, payload_bytes, payload or false})
   return HELD
@@ -119,6 +172,7 @@ if n_parts > 1 then
         n_there = n_there + 1
       end
     end
+    if n_there == 0 and was_declined(id) then return conflict() end
     if n_there > 0 then
       if n_there + 1 == n_parts then s.n_incomplete = s.n_incomplete - 1 end
     else
@@ -141,7 +195,10 @@ if n_parts > 1 then
       return REFUSED
     end
     local packed = held_at(id)
-    local dataset = packed and cmsgpack.unpack(packed) or {id, now_ms, false, 0, false, 0, 0}
+    local dataset = packed and cmsgpack.unpack(packed)
+    if dataset and gives_way(packed, dataset) then packed = nil end
+    if not packed then dataset = {id, now_ms, false, 0, false, 0, 0} end
+    if dataset[3] == '' then return conflict() end
     if not dataset[N_THERE] then
       return duplicate(header, parts_of(dataset[3])[number])
     end
@@ -184,7 +241,11 @@ end
 -- Nothing is taken of a batch that does not fit the stream.
 local ids, numbers = {}, {}
 for i = 2, #ARGV, 3 do
-  if n_parts > 1 then
+  local is_absent = ARGV[i + 1] == ''
+  if is_absent and ARGV[i + 2] ~= DECLINED and ARGV[i + 2] ~= STATED then
+    return redis.error_reply('BADREASON ' .. ARGV[i + 2] .. ' is no reason why there is no message')
+  end
+  if n_parts > 1 and not is_absent then
     ids[i], numbers[i] = parse_part(ARGV[i], ARGV[i + 1])
   else
     ids[i] = tonumber(ARGV[i])
@@ -197,10 +258,12 @@ end
 local reply = {0, 0, 0, 0}
 for i = 2, #ARGV, 3 do
   local id, number, header, payload = ids[i], numbers[i], ARGV[i + 1], ARGV[i + 2]
-  local payload_bytes = payload_size(header)
-  if number or #payload ~= payload_bytes then payload = false end
+  local payload_bytes = header == '' and 0 or payload_size(header)
+  if number or header == '' or #payload ~= payload_bytes then payload = false end
   local status
-  if number then
+  if header == '' then
+    status = take_absence(id, ARGV[i + 2])
+  elseif number then
     status = take_part(id, number, header, payload_bytes)
   else
     status = take(id, header, payload_bytes, payload)

@@ -3,7 +3,8 @@
 -- KEYS[1] index  stream  entries "<message id>-0"; late ones "<position>-<n>"; see PROTOCOL.md
 -- KEYS[2] state  hash    next, bytes, memory_bytes, n_held, held_bytes, counts, how it ended
 -- KEYS[3] held   zset    packed {id, arrived_ms, header, payload_bytes, payload or false}, scored by message id; of a
---                        dataset that waits for parts, what datasets.lua says
+--                        dataset that waits for parts, what datasets.lua says; of an id without a message
+--                        {id, arrived_ms, '', 0, reason}
 -- KEYS[4] late   hash    message id -> entry id
 
 local index, state, held, late = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -13,7 +14,7 @@ local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 local FIELDS = {'next', 'bytes', 'memory_bytes', 'n_held', 'held_bytes', 'patience_ms', 'released',
   'n_received', 'n_duplicate', 'n_retried', 'n_conflict', 'n_late', 'n_missing', 'n_refused',
-  'last', 'finish_since_ms', 'sealed', 'n_incomplete', 'n_additions', 'expired'}
+  'last', 'finish_since_ms', 'sealed', 'n_incomplete', 'n_additions', 'expired', 'n_declined'}
 local s = {}
 local n_parts, min_parts -- more than one: messages are datasets
 do
@@ -39,8 +40,35 @@ local function payload_size(header)
   return (struct.unpack('>I8', string.sub(header, 10, 17)))
 end
 
+-- Reasons of gaps that producers state; see PROTOCOL.md, section 5.
+local DECLINED, STATED = 'declined', 'stated'
+
+local newest_entry  -- the last message that was appended
+local absent_from, absent_reason -- ids up to s.next that will have no message, and are not in the index yet
+
+-- What readers are given: messages, and parts that came after their dataset was appended.
+local function n_entries()
+  return id_text(s.n_received + s.n_additions)
+end
+
+local function write_gap(first_id, last_id, reason)
+  redis.call('XADD', index, id_text(last_id) .. '-0', 'k', 'g', 'f', id_text(first_id), 'r', reason,
+    'b', id_text(s.bytes), 'n', n_entries())
+end
+
+-- Put what was said to be absent into the index, neighbours as one entry: before anything is put behind it or asked for.
+local function write_absent()
+  if absent_from then
+    local first_id = absent_from
+    absent_from = nil
+    write_gap(first_id, s.next - 1, absent_reason)
+  end
+end
+
 local function save()
+  write_absent()
   local update = {}
+  if newest_entry then update = {'newest_entry', newest_entry} end
   for _, field in ipairs(FIELDS) do
     update[#update + 1] = field
     update[#update + 1] = id_text(s[field])
@@ -48,12 +76,8 @@ local function save()
   redis.call('HSET', state, unpack(update))
 end
 
--- What readers are given: messages, and parts that came after their dataset was appended.
-local function n_entries()
-  return id_text(s.n_received + s.n_additions)
-end
-
 local function append(entry_id, id, header, payload_bytes, payload, is_addition)
+  write_absent()
   s.bytes = s.bytes + payload_bytes
   if is_addition then s.n_additions = s.n_additions + 1 else s.n_received = s.n_received + 1 end
   -- Somebody still sends: the patience with what is missing at the end of a finished stream begins anew.
@@ -66,7 +90,17 @@ local function append(entry_id, id, header, payload_bytes, payload, is_addition)
     fields[#fields + 1] = 'i'
     fields[#fields + 1] = id_text(id)
   end
-  return redis.call('XADD', index, entry_id, unpack(fields))
+  newest_entry = redis.call('XADD', index, entry_id, unpack(fields))
+  return newest_entry
+end
+
+-- Go on without a message under s.next: its producer has said that there will be none.
+local function go_without(reason)
+  if absent_reason ~= reason then write_absent() end
+  if not absent_from then absent_from, absent_reason = s.next, reason end
+  if reason == DECLINED then s.n_declined = s.n_declined + 1 else s.n_missing = s.n_missing + 1 end
+  if s.finish_since_ms > 0 then s.finish_since_ms = now_ms end
+  s.next = s.next + 1
 end
 
 -- What is held under an id, or nil.
@@ -103,16 +137,20 @@ local function drain()
       return
     end
     let_go(packed)
-    append(id_text(s.next) .. '-0', nil, message[3], message[4], message[5])
-    s.next = s.next + 1
+    if message[3] == '' then
+      go_without(message[5])
+    else
+      append(id_text(s.next) .. '-0', nil, message[3], message[4], message[5])
+      s.next = s.next + 1
+    end
   end
 end
 
 -- Record that the ids from s.next to last_id never came.
 local function state_gap(last_id, reason)
+  write_absent()
   s.n_missing = s.n_missing + last_id - s.next + 1
-  redis.call('XADD', index, id_text(last_id) .. '-0', 'k', 'g', 'f', id_text(s.next), 'r', reason,
-    'b', id_text(s.bytes), 'n', n_entries())
+  write_gap(s.next, last_id, reason)
   s.next = last_id + 1
 end
 
@@ -151,6 +189,7 @@ local function settle()
     if s.next > s.last and s.sealed == 0 then
       s.last = s.next - 1
       s.sealed = 1
+      write_absent()
       redis.call('XADD', index, id_text(s.last + 1) .. '-0', 'k', 'e', 'b', id_text(s.bytes), 'n', n_entries())
     end
   end

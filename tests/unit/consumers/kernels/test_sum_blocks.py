@@ -10,6 +10,8 @@ from beamstream_consumers.kernels.sum_blocks import (
     MAX_FACTOR,
     binned_shape,
     flag_value,
+    scale_blocks,
+    sum_and_count,
     sum_blocks,
     sum_dtype,
 )
@@ -87,3 +89,32 @@ def test_dtypes_whose_sums_would_not_fit_are_refused(dtype: str) -> None:
 def test_an_array_with_three_axes_is_no_image() -> None:
     with pytest.raises(ShapeError, match="two axes"):
         binned_shape((2, 3, 4), 2)
+
+
+def test_not_a_number_counts_as_masked() -> None:
+    image = np.array([[1.5, np.nan], [2.5, 4.0]], dtype="f4")
+    sums, n_bad = sum_and_count(image, 2)
+    assert (sums.tolist(), n_bad) == ([[8.0]], 1)
+    assert scale_blocks(image, 2)[0].tolist() == [[pytest.approx(8.0 / 3 * 4)]]
+
+
+def test_floats_are_added_row_by_row() -> None:
+    image = np.array([[1e16, 1.0], [1.0, 1.0]])
+    assert sum_blocks(image, 2).tolist() == [[((1e16 + 1.0) + 1.0) + 1.0]]
+
+
+def test_a_flag_that_the_dtype_cannot_hold_flags_nothing() -> None:
+    assert sum_and_count(np.full((2, 2), 255, dtype="u1"), 2, masked_value=65535)[1] == 0
+
+
+def test_scaled_blocks_do_not_show_where_pixels_are_masked_or_missing() -> None:
+    image = np.full((3, 5), 7, dtype="u2")
+    mask = np.zeros((3, 5), dtype=bool)
+    mask[0, 0] = True
+    scaled, n_bad = scale_blocks(image, 2, mask)
+    assert scaled.tolist() == [[28.0] * 3] * 2
+    assert n_bad == 1
+
+
+def test_a_scaled_block_without_a_good_pixel_is_not_a_number() -> None:
+    assert np.isnan(scale_blocks(np.full((2, 2), 255, dtype="u1"), 2, masked_value=255)[0]).all()
