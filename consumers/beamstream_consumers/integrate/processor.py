@@ -22,11 +22,12 @@ from beamstream.errors import ShapeError
 from beamstream.parameters import Parameters, Value
 from beamstream.service import StreamStart
 from beamstream.service.processor import Output, Result, Results, derived_address
-from beamstream_consumers.detector_metadata import detector_of, pixel_mask
-from beamstream_consumers.geometry import Geometry, GeometryIncompleteError, GeometryMaps, read_geometry
-from beamstream_consumers.kernels.azimuthal_average import valid_values
+from beamstream_consumers.corrections import Corrections
+from beamstream_consumers.detector_metadata import detector_of
+from beamstream_consumers.geometry import Geometry, GeometryIncompleteError, read_geometry
 
 from .axis import find_axis, normalization, radial_positions
+from .calibration import Calibration, bad_pixels, frame_corrections, read_calibration, valid_range
 from .engines import ENGINES, Engine, PixelMaps
 from .errors import NoGeometryError, NormalizerError
 from .metadata import curve_metadata
@@ -63,6 +64,8 @@ class IntegrateProcessor:
         self._engine: Engine | None = None
         self._used: Geometry | None = None
         self._pixels: npt.NDArray[Any] | None = None
+        self._calibration = Calibration()
+        self._rules: tuple[np.dtype[Any], tuple[float, float], Corrections | None] | None = None
         self._n_integrated = 0
         self._n_engines = 0
 
@@ -73,12 +76,13 @@ class IntegrateProcessor:
         ------
         NoGeometryError
             If nobody says where the detector is.
-        GeometryFormatError, GeometryShapeError, UsageError
-            If geometry and settings make no curve.
+        GeometryFormatError, GeometryShapeError, CalibrationFileError, CalibrationShapeError, UsageError
+            If geometry, files and settings make no curve.
         """
         stream.refuse_datasets(self.name)
         self._address, self._metadata = stream.address, stream.metadata
-        self._engine = self._pixels = None
+        self._engine = self._pixels = self._rules = None
+        self._calibration = read_calibration(self._settings)
         self._used = geometry = self._geometry(None)
         if geometry is not None:
             self._engine = self._make_engine(geometry, self._settings)
@@ -106,7 +110,11 @@ class IntegrateProcessor:
         image = self._unpack(frame)
         engine = self._engine_for(image.shape)
         settings, factor = self._settings, self._factor(frame)
-        curve = engine.average(image, settings.error_model, self._valid(image.dtype), factor)
+        valid, corrections = self._rules_for(image)
+        if corrections is None:
+            curve = engine.average(image, settings.error_model, valid, factor)
+        else:
+            curve = engine.average(corrections.apply(image), settings.error_model, None, factor)
         self._n_integrated += 1
         width = float(engine.centers[1] - engine.centers[0]) if engine.centers.size > 1 else 0.0
         told = {
@@ -130,7 +138,7 @@ class IntegrateProcessor:
         tuned = replace(self._settings, **values)  # type: ignore[arg-type]  # checked by their declaration
         if self._used is not None and _makes_another_engine(self._settings, tuned):
             self._engine = self._make_engine(self._used, tuned)
-        self._settings = tuned
+        self._settings, self._rules = tuned, None
 
     def status(self) -> Mapping[str, int | float | str]:
         """Return what was done since the service began."""
@@ -170,14 +178,12 @@ class IntegrateProcessor:
         """Find out where every pixel counts."""
         axis = find_axis(settings.unit)
         position, half_width = radial_positions(geometry, axis, splits=settings.split == "bbox")
-        bad = GeometryMaps(geometry).bad
-        mask = pixel_mask(self._metadata, geometry.shape)
-        maps = PixelMaps(
-            position=position,
-            normalization=normalization(geometry, solid_angle=settings.solid_angle, polarisation=settings.polarisation),
-            bad=bad if mask is None else bad | mask,
-            half_width=half_width,
-        )
+        self._calibration.check(geometry.shape)
+        norm = normalization(geometry, solid_angle=settings.solid_angle, polarisation=settings.polarisation)
+        if self._calibration.flatfield is not None:
+            norm = (norm * self._calibration.flatfield).astype(np.float32)
+        bad = bad_pixels(geometry, self._metadata, self._calibration)
+        maps = PixelMaps(position=position, normalization=norm, bad=bad, half_width=half_width)
         limits = None
         if settings.radial_min is not None or settings.radial_max is not None:
             good = position[~maps.bad & np.isfinite(position)]
@@ -222,13 +228,13 @@ class IntegrateProcessor:
             raise NormalizerError(frame.message_id, key, value)
         return value
 
-    def _valid(self, dtype: np.dtype[Any]) -> tuple[float, float] | None:
-        """Return the lowest and the highest good value, if the settings say anything of it."""
-        low, high = self._settings.valid_min, self._settings.valid_max
-        if low is None and high is None:
-            return None
-        usual = valid_values(dtype)
-        return usual[0] if low is None else low, usual[1] if high is None else high
+    def _rules_for(self, image: npt.NDArray[Any]) -> tuple[tuple[float, float], Corrections | None]:
+        """Return which values are good, and what corrects the image before it is averaged."""
+        if self._rules is None or self._rules[0] != image.dtype:
+            valid = valid_range(self._metadata, self._settings, image.dtype)
+            shape = (image.shape[0], image.shape[1])
+            self._rules = (image.dtype, valid, frame_corrections(shape, self._calibration, valid))
+        return self._rules[1:]
 
 
 def _makes_another_engine(before: IntegrationSettings, after: IntegrationSettings) -> bool:

@@ -27,6 +27,10 @@ class IntegrationSettings:
     ----------
     geometry : str or None
         A ``.poni``, ``.geom`` or NeXus file; None: the stream's metadata.
+    mask : str or None
+        A file with pixels that do not count, beside those that the detector and the geometry call bad.
+    dark, gain, flatfield : str or None
+        Files; of `gain` a number, too.
     unit : str
         The axis, a name of `axis.AXES`.
     split : {"no", "bbox"}
@@ -45,6 +49,10 @@ class IntegrationSettings:
     """
 
     geometry: str | None = None
+    mask: str | None = None
+    dark: str | None = None
+    gain: str | None = None
+    flatfield: str | None = None
     unit: str = "q_A^-1"
     split: str = "no"
     engine: str = "numba"
@@ -56,7 +64,7 @@ class IntegrationSettings:
     polarisation: float | None = tunable(None, minimum=-1, maximum=1, help="Horizontal degree; none: no correction.")
     solid_angle: bool = tunable(True, help="Whether counts are divided by the pixel's relative solid angle.")
     valid_min: float | None = tunable(None, help="Least value of a good pixel; none: 0 for integers.")
-    valid_max: float | None = tunable(None, help="Largest value of a good pixel; none: all but a detector's flags.")
+    valid_max: float | None = tunable(None, help="Largest value of a good pixel; none: what the detector says.")
 
     def __post_init__(self) -> None:
         find_axis(self.unit)
@@ -70,7 +78,7 @@ class IntegrationSettings:
         return Parameters.of(self, leave_out=FIXED)
 
 
-FIXED = ("geometry", "unit", "split", "engine", "normalize_by")
+FIXED = ("geometry", "mask", "dark", "gain", "flatfield", "unit", "split", "engine", "normalize_by")
 """What cannot be tuned: it is told in the metadata of the derived stream, or is a matter of the machine."""
 
 

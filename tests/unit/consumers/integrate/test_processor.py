@@ -13,6 +13,7 @@ from beamstream import Frame, SourceAddress
 from beamstream.errors import CodecError, DatasetStreamError, ShapeError, UsageError
 from beamstream.parameters import Tunable
 from beamstream.service import StreamStart
+from beamstream_consumers.corrections import CalibrationShapeError
 from beamstream_consumers.geometry import GeometryFormatError, GeometryShapeError
 from beamstream_consumers.integrate.errors import NoGeometryError, NormalizerError
 from beamstream_consumers.integrate.processor import CURVE, IntegrateProcessor
@@ -214,6 +215,53 @@ def test_values_out_of_what_is_valid_do_not_count(make_start: MakeStart, make_fr
     processor.open(make_start(detector()))
     _, metadata = curve_of(processor, make_frame(1, hot))
     assert metadata["integration"]["n_left_out"] == 5
+
+
+def test_saturated_pixels_are_those_that_the_detector_says(make_start: MakeStart, make_frame: MakeFrame) -> None:
+    hot = image()
+    hot[60, 60:63] = 5000
+    processor = IntegrateProcessor(IntegrationSettings(n_bins=5))
+    processor.open(make_start(detector(saturation_value=4999)))
+    assert curve_of(processor, make_frame(1, hot))[1]["integration"]["n_left_out"] == 7
+
+
+def test_dark_gain_flat_field_and_mask_come_from_files(
+    tmp_path: Path, make_start: MakeStart, make_frame: MakeFrame
+) -> None:
+    rng = np.random.default_rng(4)
+    files = {
+        "dark": rng.uniform(90, 110, SHAPE),
+        "flatfield": rng.uniform(0.5, 1.5, SHAPE),
+        "mask": rng.random(SHAPE) < 0.2,
+    }
+    for name, array in files.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    named = {name: str(tmp_path / f"{name}.npy") for name in files}
+    processor = IntegrateProcessor(IntegrationSettings(n_bins=3, gain="4.0", solid_angle=False, **named))
+    processor.open(make_start(detector()))
+    adu = image().astype("<u4") * 4 + 100
+    adu[files["mask"]] = 1_000_000
+    array, _ = curve_of(processor, make_frame(1, adu))
+
+    plain = IntegrateProcessor(IntegrationSettings(n_bins=3, solid_angle=False, mask=named["mask"]))
+    plain.open(make_start(detector()))
+    weights, _ = curve_of(plain, make_frame(2, files["flatfield"].astype("<f4")))
+    signal, _ = curve_of(plain, make_frame(3, ((adu - files["dark"]) / 4).astype("<f4")))
+    np.testing.assert_allclose(array[0], signal[0] / weights[0], rtol=1e-5)
+
+
+def test_a_file_of_another_detector_is_refused_with_both_shapes(tmp_path: Path, make_start: MakeStart) -> None:
+    np.save(tmp_path / "other.npy", np.ones((4, 5)))
+    for name in ("mask", "dark", "gain", "flatfield"):
+        settings = IntegrationSettings(n_bins=9, **{name: str(tmp_path / "other.npy")})
+        with pytest.raises(CalibrationShapeError, match=r"\(4, 5\).*\(83, 71\)"):
+            IntegrateProcessor(settings).open(make_start(detector()))
+
+
+@pytest.mark.parametrize("gain", ["0", "-1", "nan", "no/such/file.npy"])
+def test_a_gain_that_cannot_be_is_refused(gain: str, make_start: MakeStart) -> None:
+    with pytest.raises(UsageError, match=gain):
+        IntegrateProcessor(IntegrationSettings(gain=gain)).open(make_start(detector()))
 
 
 def test_curves_can_go_to_another_source_but_not_to_their_own(make_start: MakeStart) -> None:
