@@ -180,6 +180,7 @@ def test_counting_and_reading_an_image_give_the_same_bits(mean: float) -> None:
         assert counted.threshold.tolist() == read.threshold.tolist()
         assert counted.offset.tolist() == read.offset.tolist()
         assert (counted.n_flagged, counted.total) == (read.n_flagged, read.total)
+        assert counted.largest == read.largest == image[image != 0xFFFF].max()
 
 
 def spots_on(background: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint16], Plan]:
@@ -250,7 +251,14 @@ def test_saturated_pixels_are_no_counts_and_are_told() -> None:
     image[10, 10] = 0xFFFF
     found = find_peaks(image, make_plan(centred_radius(image.shape, (60, 70))))
     assert (found.n_pixels.tolist(), found.n_flagged) == ([3, 4], 1)
-    assert found.total == image.sum() - 0xFFFF
+    assert (found.total, found.largest) == (image.sum() - 0xFFFF, 200)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [("u2", 9), ("u2", 3000), ("i4", 0), ("f4", -2)])
+def test_the_largest_count_is_known_without_any_bright_pixel(dtype: str, largest: int) -> None:
+    image = np.full((20, 20), largest, dtype)
+    plan = make_plan(centred_radius(image.shape, (9, 9)), PeakParameters(adc_threshold=1e6))
+    assert find_peaks(image, plan).largest == largest
 
 
 def test_peaks_beyond_the_limit_are_counted() -> None:

@@ -5,12 +5,13 @@
 
 from .finding import DTYPES, Peaks, find_peaks, valid_values
 from .panels import Panel, grid_of_panels, panel_map
-from .parameters import PeakParameters
+from .parameters import PEAK_PARAMETERS, PeakParameters
 from .plan import MAX_RADIUS, Plan, make_plan
 
 __all__ = [
     "DTYPES",
     "MAX_RADIUS",
+    "PEAK_PARAMETERS",
     "Panel",
     "PeakParameters",
     "Peaks",

@@ -67,6 +67,8 @@ class Peaks:
         Pixels of the searched area that hold one.
     total : float
         Their sum [counts].
+    largest : float
+        The largest of them [counts]; 0 where there is none.
     """
 
     fs: Doubles
@@ -82,6 +84,7 @@ class Peaks:
     n_flagged: int
     n_good: int
     total: float
+    largest: float
 
     def __len__(self) -> int:
         """How many peaks are here."""
@@ -100,8 +103,8 @@ class Background:
         Flat places of the pixels that may be above their threshold, in row order.
     n_flagged, n_good : int
         Pixels of the searched area that hold no count, and that hold one.
-    total : float
-        Sum of the latter [counts].
+    total, largest : float
+        Sum of the latter, and the largest [counts].
     """
 
     threshold: Doubles
@@ -110,6 +113,7 @@ class Background:
     n_flagged: int
     n_good: int
     total: float
+    largest: float
 
 
 def valid_values(dtype: npt.DTypeLike) -> tuple[float, float]:
@@ -224,7 +228,13 @@ def _count(image: npt.NDArray[Any], plan: Plan, valid: tuple[float, float]) -> B
         total = total if number else float(sums.values.sum())
         if not narrow(bounds, sums, parameters.minimum_snr, parameters.adc_threshold, first=number == 0):
             break
-    return _background(bounds, bright[:n_bright], n_flagged, plan, total)
+    if n_bright:
+        largest = float(flat[0][bright[:n_bright]].max())
+    else:
+        largest = max(
+            float(np.flatnonzero(counts.any(axis=0)).max(initial=-1)), float(values[:n_large].max(initial=-1))
+        )
+    return _background(bounds, bright[:n_bright], n_flagged, plan, (total, largest))
 
 
 def _read(image: npt.NDArray[Any], plan: Plan, valid: tuple[float, float]) -> Background:
@@ -239,18 +249,22 @@ def _read(image: npt.NDArray[Any], plan: Plan, valid: tuple[float, float]) -> Ba
         if not narrow(bounds, sums, parameters.minimum_snr, parameters.adc_threshold, first=number == 0):
             break
     bright = np.empty(image.size, dtype=np.int32)
-    n_bright, n_flagged = list_bright(*flat, *valid, bounds.upper, bright)
-    return _background(bounds, bright[:n_bright], n_flagged, plan, total)
+    n_bright, n_flagged, largest = list_bright(*flat, *valid, bounds.upper, bright)
+    return _background(bounds, bright[:n_bright], n_flagged, plan, (total, largest))
 
 
-def _background(bounds: Bounds, bright: npt.NDArray[np.int32], n_flagged: int, plan: Plan, total: float) -> Background:
+def _background(
+    bounds: Bounds, bright: npt.NDArray[np.int32], n_flagged: int, plan: Plan, total_and_largest: tuple[float, float]
+) -> Background:
+    n_good = plan.n_searched - n_flagged
     return Background(
         threshold=bounds.upper,
         offset=bounds.offset,
         bright=bright,
         n_flagged=n_flagged,
-        n_good=plan.n_searched - n_flagged,
-        total=total,
+        n_good=n_good,
+        total=total_and_largest[0],
+        largest=total_and_largest[1] if n_good else 0.0,
     )
 
 
@@ -280,4 +294,5 @@ def _peaks(rows: Doubles, n_found: int, background: Background, n_fast: int) -> 
         n_flagged=background.n_flagged,
         n_good=background.n_good,
         total=background.total,
+        largest=background.largest,
     )

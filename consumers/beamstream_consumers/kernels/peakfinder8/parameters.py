@@ -6,7 +6,7 @@ detector that is read in ADU, `adc_threshold` is the one to change: about ten ph
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from beamstream.parameters import ParameterRangeError, Parameters, tunable
 
@@ -67,12 +67,13 @@ class PeakParameters:
     )
 
     def __post_init__(self) -> None:
-        DECLARED.check(asdict(self))
+        for name, parameter in PEAK_PARAMETERS.items():
+            parameter.check(getattr(self, name))
         for low, high in (("min_pixel_count", "max_pixel_count"), ("min_res", "max_res")):
             least, most = getattr(self, low), getattr(self, high)
             if least > most:
                 raise ParameterRangeError(low, f"{least:g}", f"at most {high}, which is {most:g}")
 
 
-DECLARED = Parameters.of(PeakParameters)
+PEAK_PARAMETERS = Parameters.of(PeakParameters)
 """What can be set, with bounds, units and help."""

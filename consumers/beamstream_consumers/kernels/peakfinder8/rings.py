@@ -210,10 +210,11 @@ def list_bright(
     ceiling: float,
     upper: Floats,
     bright: npt.NDArray[np.int32],
-) -> tuple[int, int]:
-    """List the pixels above the threshold of their ring; return how many, and how many are flagged."""
+) -> tuple[int, int, float]:
+    """List the pixels above the threshold of their ring; return how many, how many are flagged, and the largest."""
     n_bright = 0
     n_flagged = 0
+    largest = -np.inf
     for place in range(image.size):
         ring = rings[place]
         if ring >= LEFT_OUT:
@@ -221,7 +222,9 @@ def list_bright(
         value = np.float64(image[place])
         if not lowest <= value < ceiling:
             n_flagged += 1
-        elif value > upper[ring]:
+            continue
+        largest = max(largest, value)
+        if value > upper[ring]:
             bright[n_bright] = place
             n_bright += 1
-    return n_bright, n_flagged
+    return n_bright, n_flagged, largest
