@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -42,7 +42,6 @@ def cases(draw: st.DrawFn) -> tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_]
     return image, draw(st.integers(1, 9)), mask, flag
 
 
-@settings(deadline=None)  # the first example of a dtype compiles its kernel
 @given(cases())
 def test_sums_agree_with_the_reference(
     case: tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None],
@@ -53,7 +52,6 @@ def test_sums_agree_with_the_reference(
     assert n_bad == image.size - np.count_nonzero(good_pixels(image, mask, flag))
 
 
-@settings(deadline=None)
 @given(cases())
 def test_scaled_blocks_are_the_mean_of_their_good_pixels_times_their_area(
     case: tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None],
