@@ -41,8 +41,8 @@ class ConsumerLoop:
         self.group = group
         self._start = start
         self._required = required
-        self._tuning = tuning
         self._part = part
+        self._tuning = tuning
         self._past = ConsumerCounts()
         self._consumer: Consumer | None = None
         self.counts = LoopCounts()

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future
+from typing import Any
 
 from beamstream.errors import IdConflictError, QueueFullError, RetryLaterError, UsageError
 from beamstream.frame import Frame, Gap
@@ -24,6 +26,7 @@ from beamstream.state import StreamState
 from .handler import StreamEnd, StreamStart
 from .processor import Output, Result
 from .settled import Settled, settled, waited_for
+from .tuning import STAMP
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +61,14 @@ class DerivedStream:
     def __init__(self, output: Output, stream: StreamStart) -> None:
         self._source = stream.address
         self._group = stream.group
+        self._tuning = stream.tuning
         self._sent: list[Future[str]] = []
         self._without: deque[int] = deque()
         self.n_results = self.n_declined = self.n_duplicate = self.n_conflict = 0
         self.producer = Producer(
             output.address,
             broker=stream.broker,
-            metadata=output.metadata,
+            metadata=output.metadata if stream.tuning is None else {**output.metadata, STAMP: stream.tuning.describe()},
             n_expected=stream.n_expected,
             patience_s=PATIENCE_S,
             block_timeout_s=WAIT_S,
@@ -89,10 +93,11 @@ class DerivedStream:
             raise UsageError(
                 f"the result for message {message_id} has an array and a frame; only one of them can be sent"
             )
+        metadata = self._stamped(result.metadata)
         try:
             if result.array is not None:
                 future = self.producer.send_array(
-                    message_id, result.array, codec=result.codec, timestamp_ns=timestamp_ns, metadata=result.metadata
+                    message_id, result.array, codec=result.codec, timestamp_ns=timestamp_ns, metadata=metadata
                 )
             elif result.frame is not None:
                 header = result.frame.header
@@ -103,14 +108,17 @@ class DerivedStream:
                     dtype=header.dtype,
                     codec=header.codec,
                     timestamp_ns=timestamp_ns,
-                    metadata=result.metadata,
+                    metadata=metadata,
                 )
             else:
-                future = self.producer.send(message_id, b"", timestamp_ns=timestamp_ns, metadata=result.metadata)
+                future = self.producer.send(message_id, b"", timestamp_ns=timestamp_ns, metadata=metadata)
         except QueueFullError as error:
             raise RetryLaterError(str(error)) from error
         self._sent.append(future)
         self.n_results += 1
+
+    def _stamped(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        return metadata if self._tuning is None else self._tuning.stamp(metadata, str(self.producer.address))
 
     def decline(self, message_id: int) -> None:
         """Take note that a frame has no result here; sent with its neighbours, so that they become one entry."""
