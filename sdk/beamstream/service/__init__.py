@@ -2,9 +2,11 @@
 
 from .consume import run_handler
 from .handler import Handler, StreamEnd, StreamStart
+from .processing import ProcessorHandler
 from .processor import Output, Processor, Result, Results, derived_address
 from .produce import run_source
 from .progress import Progress
+from .run import run_processor
 from .shell import Shell, service_shell
 from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 from .upkeep import Upkeep, parse_upkeep
@@ -16,6 +18,7 @@ __all__ = [
     "Measured",
     "Output",
     "Processor",
+    "ProcessorHandler",
     "Produced",
     "Progress",
     "Result",
@@ -31,6 +34,7 @@ __all__ = [
     "derived_address",
     "parse_upkeep",
     "run_handler",
+    "run_processor",
     "run_source",
     "service_shell",
 ]
