@@ -1,15 +1,17 @@
 """The service loop: what every producer and consumer process shares."""
 
 from .consume import run_handler
-from .handler import Handler, StreamEnd, StreamStart
+from .handler import Commits, Handler, StreamEnd, StreamStart
 from .processor import Output, Processor, Result, Results, derived_address
 from .produce import run_source
 from .progress import Progress
+from .reducer import Reducer, run_reducer
 from .shell import Shell, service_shell
 from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 from .upkeep import Upkeep, parse_upkeep
 
 __all__ = [
+    "Commits",
     "Declined",
     "Event",
     "Handler",
@@ -18,6 +20,7 @@ __all__ = [
     "Processor",
     "Produced",
     "Progress",
+    "Reducer",
     "Result",
     "Results",
     "Shell",
@@ -31,6 +34,7 @@ __all__ = [
     "derived_address",
     "parse_upkeep",
     "run_handler",
+    "run_reducer",
     "run_source",
     "service_shell",
 ]
