@@ -82,6 +82,33 @@ class StreamEnd:
     next_stream: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commits:
+    """When a handler is asked to make safe what it was given; an optional attribute `commits` of a `Handler`.
+
+    Frames that wait for it are held in memory, and delivered again if the service dies.
+
+    Attributes
+    ----------
+    every_s : float
+        Longest time between two commits [s].
+    n_messages : int
+        Messages after which it is asked in any case.
+    n_bytes : int
+        Payload bytes after which it is asked in any case [bytes].
+    when_idle : bool
+        Whether it is asked although no message came meanwhile.
+    opens_first : bool
+        Whether it is told of a stream before the first message is fetched, and not with it.
+    """
+
+    every_s: float = 0.1
+    n_messages: int = 64
+    n_bytes: int = 256 << 20
+    when_idle: bool = False
+    opens_first: bool = False
+
+
 class Handler(Protocol):
     """What is done with frames."""
 
