@@ -42,6 +42,7 @@ PAGES = {
     "docs/how-to/join-detectors.md": {},
     "docs/how-to/read-the-files.md": {},
     "docs/how-to/replay-a-run.md": {},
+    "docs/how-to/use-a-geometry.md": {},
     "docs/reference/configuration.md": {},
 }
 """Pages with something to execute, and what the test replaces in their text."""
