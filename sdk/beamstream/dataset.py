@@ -106,6 +106,7 @@ def make_frame(
     late: bool = False,
     n_deliveries: int = 1,
     entry_id: str = "",
+    place: int = 0,
 ) -> Frame:
     """Make a frame, or a dataset, of a header and the payload of each of its parts.
 
@@ -127,6 +128,7 @@ def make_frame(
         late=late,
         n_deliveries=n_deliveries,
         entry_id=entry_id,
+        place=place,
     )
 
 

@@ -89,6 +89,9 @@ class Frame:
         How often its group was given this message, this time included; 1 without a group.
     entry_id : str
         Its place in the index; what acknowledging refers to.
+    place : int
+        Its number among the messages of the stream in the order of the index, from 1, whatever ids are missing or late;
+        0 where that is not known.
     """
 
     address: Address
@@ -98,6 +101,7 @@ class Frame:
     late: bool = False
     n_deliveries: int = 1
     entry_id: str = ""
+    place: int = 0
 
     @property
     def metadata(self) -> Mapping[str, Any]:

@@ -210,6 +210,7 @@ class Fetcher:
                 late=entry.late,
                 n_deliveries=n_deliveries,
                 entry_id=entry.entry_id,
+                place=entry.n_messages,
             )
         except ChecksumError as error:
             self._reject(entry, str(error))

@@ -43,11 +43,14 @@ class Target:
         Go on with the first message that is not older [ns since 1970].
     newest : bool
         Go on with what comes; without any of these: from the start.
+    entry_id : str or None
+        Go on behind this entry.
     """
 
     message_id: int | None = None
     time_ns: int | None = None
     newest: bool = False
+    entry_id: str | None = None
 
 
 def parse_target(text: str, now_ns: int) -> Target:
@@ -89,6 +92,8 @@ def find_target(server: Server, keys: StreamKeys, target: Target) -> str:
     """Return the entry id behind which a target lies; `NEWEST` where nothing that is there yet does."""
     if target.newest:
         return NEWEST
+    if target.entry_id is not None:
+        return target.entry_id
     if target.message_id is not None:
         return before_message(target.message_id)
     return START if target.time_ns is None else _find_time(server, keys, target.time_ns)

@@ -20,6 +20,7 @@ one hash slot; payload keys carry no tag, so that a cluster spreads them over it
 | `bs1:{address}:newest` | hash | group → entry id of the newest message it was given | as the index |
 | `bs1:{address}:group:<group>` | hash | what the group is (required, …), its counts, its report | as the index |
 | `bs1:{address}:delayed:<group>` | zset | entry ids given back, scored by when they are due [ms] | until due |
+| `bs1:{address}:lease:<group>` | string | which process of a group of one works now | 10 s after it said so |
 | `bs1:{address}:dead:<group>` | hash | entry id → what the group gave up, when, why | until reinjected or purged |
 | `bs1:p:<address>:<id>:<checksum>` | string | one payload of the memory tier | until released |
 | `bs1:p:<address>:<id>:<checksum>:<part>` | string | that of one part of a dataset | until released |
@@ -112,6 +113,10 @@ class StreamKeys:
     def dead(self, group: str) -> str:
         """Return the key of a group's dead letters."""
         return self._key(f"dead:{group}")
+
+    def lease(self, group: str) -> str:
+        """Return the key of who of a group works, where only one process at a time may."""
+        return self._key(f"lease:{group}")
 
     def payload(self, message_id: int, checksum: int, part: int = 0) -> str:
         """Return the key of a payload in the memory tier; checksum and part keep the payloads of one id apart."""

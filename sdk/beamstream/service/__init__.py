@@ -1,23 +1,29 @@
 """The service loop: what every producer and consumer process shares."""
 
 from .consume import run_handler
-from .handler import Handler, StreamEnd, StreamStart
+from .handler import Commits, Handler, StreamEnd, StreamStart
+from .processing import ProcessorHandler
 from .processor import Output, Processor, Result, Results, derived_address
 from .produce import run_source
 from .progress import Progress
+from .reducer import Reducer, run_reducer
+from .run import run_processor
 from .shell import Shell, service_shell
 from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 from .upkeep import Upkeep, parse_upkeep
 
 __all__ = [
+    "Commits",
     "Declined",
     "Event",
     "Handler",
     "Measured",
     "Output",
     "Processor",
+    "ProcessorHandler",
     "Produced",
     "Progress",
+    "Reducer",
     "Result",
     "Results",
     "Shell",
@@ -31,6 +37,8 @@ __all__ = [
     "derived_address",
     "parse_upkeep",
     "run_handler",
+    "run_processor",
+    "run_reducer",
     "run_source",
     "service_shell",
 ]

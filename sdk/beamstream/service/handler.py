@@ -33,7 +33,9 @@ class StreamStart:
     broker : str
         URL of the broker, for handlers that publish.
     n_parts : int
-        How many parts each message has; 1 where they are no datasets.
+        How many parts each message has; 1 where they are no datasets, or one part of each is read.
+    group : str
+        The group that reads it; empty where it is read without one, from files.
     tuning : Tuning or None
         What stamps results with the version of the parameters that they were made with; None for what has none.
     """
@@ -43,6 +45,7 @@ class StreamStart:
     n_expected: int | None
     broker: str
     n_parts: int = 1
+    group: str = ""
     tuning: Tuning | None = None
 
     def refuse_datasets(self, who: str) -> None:
@@ -77,6 +80,33 @@ class StreamEnd:
     n_expected: int | None
     reason: str
     next_stream: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commits:
+    """When a handler is asked to make safe what it was given; an optional attribute `commits` of a `Handler`.
+
+    Frames that wait for it are held in memory, and delivered again if the service dies.
+
+    Attributes
+    ----------
+    every_s : float
+        Longest time between two commits [s].
+    n_messages : int
+        Messages after which it is asked in any case.
+    n_bytes : int
+        Payload bytes after which it is asked in any case [bytes].
+    when_idle : bool
+        Whether it is asked although no message came meanwhile.
+    opens_first : bool
+        Whether it is told of a stream before the first message is fetched, and not with it.
+    """
+
+    every_s: float = 0.1
+    n_messages: int = 64
+    n_bytes: int = 256 << 20
+    when_idle: bool = False
+    opens_first: bool = False
 
 
 class Handler(Protocol):

@@ -29,7 +29,7 @@ from beamstream.errors import (
 from beamstream.frame import Frame
 from beamstream.retry import RetryCounts, with_retries
 
-from .handler import Handler, StreamEnd, StreamStart
+from .handler import Commits, Handler, StreamEnd, StreamStart
 from .shell import Shell
 from .tuning import Tuning
 
@@ -37,11 +37,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-COMMIT_MESSAGES = 64
-"""Frames after which what was handled is made safe and acknowledged."""
+LOOK_EVERY_S = 0.1
+"""How long the next frame is waited for before anything else is seen to [s]."""
 
-COMMIT_EVERY_S = 0.1
-"""Longest time that a handled frame waits for its acknowledgement [s]."""
+DEFAULT_COMMITS = Commits()
 
 RETRY_EVERY_S = 1.0
 """Pause before a handler that could not go on is asked again [s]."""
@@ -107,7 +106,9 @@ class Visit:
         self._counts = counts
         self._tuning = tuning
         self._opened = False
+        self._commits: Commits = getattr(handler, "commits", DEFAULT_COMMITS)
         self._uncommitted: list[Frame] = []
+        self._uncommitted_bytes = 0
         self._committed_at = time.monotonic()
 
     def _patiently(self, call: Callable[[], T]) -> T:
@@ -121,6 +122,8 @@ class Visit:
         """
         self._opened = False
         try:
+            if self._commits.opens_first and not self._patiently(self._was_closed):
+                self._open()
             ended = self._read(is_wanted_elsewhere)
             end = self._patiently(self._how_it_ended) if ended else None
             if ended and not self._opened and not self._patiently(self._was_closed):
@@ -146,9 +149,10 @@ class Visit:
             if self._tuning is not None:
                 self._tuning.look()
             try:
-                frame = self._consumer.next(COMMIT_EVERY_S)
+                frame = self._consumer.next(LOOK_EVERY_S)
             except NothingNewError:
-                self._commit()
+                if self._is_time():
+                    self._commit()
                 if time.monotonic() - heard_at >= SILENCE_S and self._is_asked(is_wanted_elsewhere):
                     log.info("%s is silent; going on with another stream meanwhile", self._consumer.address)
                     return False
@@ -200,7 +204,8 @@ class Visit:
             metadata=self._consumer.metadata,
             n_expected=state.n_expected,
             broker=self._broker,
-            n_parts=state.n_parts,
+            n_parts=state.n_parts if self._consumer.part is None else 1,
+            group=self._consumer.group or "",
             tuning=self._tuning,
         )
 
@@ -236,8 +241,16 @@ class Visit:
                 break
         self._counts.n_handled += 1
         self._uncommitted.append(frame)
-        if len(self._uncommitted) >= COMMIT_MESSAGES or time.monotonic() - self._committed_at >= COMMIT_EVERY_S:
+        self._uncommitted_bytes += frame.header.payload_bytes
+        if (
+            len(self._uncommitted) >= self._commits.n_messages
+            or self._uncommitted_bytes >= self._commits.n_bytes
+            or self._is_time()
+        ):
             self._commit()
+
+    def _is_time(self) -> bool:
+        return time.monotonic() - self._committed_at >= self._commits.every_s
 
     def _give_back(self, frames: Sequence[Frame], error: Exception) -> None:
         self._counts.n_failed += len(frames)
@@ -276,12 +289,12 @@ class Visit:
     def _hand_back_uncommitted(self) -> None:
         for frame in self._uncommitted:
             self._consumer.hand_back(frame)
-        self._uncommitted = []
+        self._uncommitted, self._uncommitted_bytes = [], 0
 
     def _commit_once(self) -> Exception | None:
         """Try to make safe and acknowledge what was handled; return why that is not possible now."""
         frames = self._uncommitted
-        if frames:
+        if frames or (self._commits.when_idle and self._opened):
             try:
                 self._handler.commit()
             except NOT_NOW as error:
@@ -293,7 +306,7 @@ class Visit:
             else:
                 for frame in frames:
                     self._consumer.acknowledge(frame)
-            self._uncommitted = []
+            self._uncommitted, self._uncommitted_bytes = [], 0
         self._committed_at = time.monotonic()
         return None
 

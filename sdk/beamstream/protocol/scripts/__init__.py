@@ -27,6 +27,7 @@ _WHEN_FULL = _OF_GROUPS | {
     "expire",
     "seen",
     "forget",
+    "lease",
     "orphans",
     "tune",
 }

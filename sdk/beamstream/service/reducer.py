@@ -1,0 +1,101 @@
+"""What adds up over a stream is made of: a `Reducer`, which follows the stream in one process and survives its restart.
+
+A reducer knows nothing of brokers and restarts. What it makes public is its whole state: from that message another
+process goes on. Sums, counts, histograms, virtual powders are reducers; what looks at one frame by itself is a
+`Processor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from beamstream.consumer.feed import Start
+from beamstream.frame import Frame
+
+from .consume import run_handler
+from .handler import StreamStart
+from .processor import Output, Result
+from .reducing import PERIOD_S, ReducerHandler
+
+
+class Reducer(Protocol):
+    """Adds up what comes over a stream; may be `Tunable`, too."""
+
+    name: str
+    """What it is called in logs and metrics, and its group's name by default, e.g. ``statistics``."""
+
+    def open(self, stream: StreamStart) -> Output:
+        """Prepare for a stream, with nothing added up yet; return where the results go."""
+        ...
+
+    def restore(self, result: Frame) -> None:
+        """Take over the state from a message that another process made of its `result`, its metadata included."""
+        ...
+
+    def add(self, frame: Frame) -> None:
+        """Add one message; if this raises, nothing of it may have been added, and it comes again."""
+        ...
+
+    def result(self) -> Result:
+        """Return what was added up so far: an array and metadata that have the whole state."""
+        ...
+
+    def reset(self) -> None:
+        """Begin anew; what was added before does not count any more."""
+        ...
+
+    def status(self) -> Mapping[str, int | float | str]:
+        """Return what the progress display and the metrics show beside the loop's own counts."""
+        ...
+
+
+def run_reducer(
+    reducer: Reducer,
+    where: str,
+    *,
+    broker: str | None = None,
+    group: str | None = None,
+    start: Start = "start",
+    follow: bool = False,
+    required: bool = False,
+    period_s: float = PERIOD_S,
+    metrics_port: int | None = None,
+) -> int:
+    """Run a reducer as a service until its streams are finished or a signal asks it to end.
+
+    Every message is counted once, whatever dies: what is published holds the sums together with what they count, a
+    message is acknowledged only after that, and whoever goes on after a crash begins with the newest result. A second
+    process of the group waits as a spare, and takes over when the first one has been silent for ten seconds.
+
+    Parameters
+    ----------
+    reducer : Reducer
+        What is done.
+    where, broker, group, start, follow, required, metrics_port
+        As in `run_handler`.
+    period_s : float
+        Shortest time between two published results [s]; after the last message one is published in any case.
+
+    Returns
+    -------
+    int
+        Exit status, as of `run_handler`.
+
+    Raises
+    ------
+    BeamstreamError
+        As `run_handler`; `CannotGoOnError` where the newest result cannot be read, or another process has taken over.
+    """
+    group = group or reducer.name
+    handler = ReducerHandler(reducer, group, from_start=start == "start", period_s=period_s)
+    return run_handler(
+        handler,
+        where,
+        broker=broker,
+        group=group,
+        start=start,
+        follow=follow,
+        required=required,
+        metrics_port=metrics_port,
+    )
