@@ -84,7 +84,7 @@ def _run(session: DemoSession, shell: Shell, options: DemoOptions, *, keep_runni
     """Run the demo to its end and return the exit status."""
     session.start()
     complete = session.watch(shell)
-    shell.progress.hide()
+    shell.display.hide()
     if not complete:
         typer.echo("demo: interrupted; the processes hand on what they have", err=True)
         session.crew.drain()

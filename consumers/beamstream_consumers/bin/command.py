@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, Where, parse_source, parse_start
+from beamstream.cli.options import (
+    Broker,
+    Follow,
+    From,
+    Group,
+    MetricsPort,
+    Part,
+    Where,
+    Workers,
+    parse_source,
+    parse_start,
+)
 from beamstream.service import run_processor
 
 from .processor import BinProcessor
@@ -24,6 +35,7 @@ def bin_frames(
             show_default=False,
         ),
     ] = None,
+    workers: Workers = 1,
     broker: Broker = None,
     group: Group = None,
     start: From = "start",
@@ -48,6 +60,7 @@ def bin_frames(
     status = run_processor(
         partial(BinProcessor, factor, parse_source(to) if to else None),
         where,
+        workers=workers,
         broker=broker,
         group=group,
         start=parse_start(start),
