@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import bisect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -146,6 +146,11 @@ class ImageRecording(abc.ABC):
     @abc.abstractmethod
     def metadata(self) -> Mapping[str, Any]:
         """Return the stream metadata."""
+
+    @property
+    def runs(self) -> Sequence[ImageRun]:
+        """Where the images are: runs of one dataset each, in the order of their ids."""
+        return self._runs
 
     # --- what every recording has --------------------------------------------------------------------------------
 
