@@ -33,7 +33,8 @@ def curve_metadata(
         ``entry/integrated``: an NXdata with the axis, (n_bins,) float64; ``integration``: source, settings, geometry.
     """
     axis = find_axis(settings.unit)
-    integration = {"source": str(source), **asdict(settings), "rows": ["intensity", "sigma"]}
+    told = {name: value for name, value in asdict(settings).items() if name not in ("geometry", "mask")}
+    integration = {"source": str(source), **told, "masked": settings.mask is not None, "rows": ["intensity", "sigma"]}
     if geometry is not None:
         integration |= {
             "geometry": geometry.origin,

@@ -27,6 +27,7 @@ from beamstream.service.processing import ProcessorHandler
 from beamstream.service.produce import ProducerLoop
 from beamstream_broker.service import BrokerService
 from beamstream_consumers.bin import BinProcessor
+from beamstream_consumers.integrate import IntegrateProcessor, IntegrationSettings
 from beamstream_consumers.write.handler import WriteHandler
 from beamstream_producers.cbf import CbfSource, Folders
 from beamstream_producers.cbf.errors import FileReadError
@@ -120,7 +121,11 @@ def snapshots() -> Iterator[list[Snapshot]]:
         ProducerLoop(CbfSource(Folders([Path()]), remover=Remover()), SourceAddress("bt", "det"), NOBODY).snapshot(),
         *(
             ConsumerLoop(handler, NOBODY, group="any", start="start", required=False).snapshot()
-            for handler in (ProcessorHandler(BinProcessor(2)), WriteHandler(Path()))
+            for handler in (
+                ProcessorHandler(BinProcessor(2)),
+                ProcessorHandler(IntegrateProcessor(IntegrationSettings())),
+                WriteHandler(Path()),
+            )
         ),
         BrokerService(Server(NOBODY)).snapshot(),
     ]
