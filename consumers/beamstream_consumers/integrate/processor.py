@@ -22,14 +22,13 @@ from beamstream.errors import CannotGoOnError, ShapeError, UsageError
 from beamstream.parameters import Parameters, Value
 from beamstream.service import Output, Result, Results, StreamStart, derived_address
 from beamstream_consumers.corrections import Corrections
-from beamstream_consumers.detector_metadata import detector_of
 from beamstream_consumers.geometry import Geometry, GeometryIncompleteError, read_geometry
 
 from .axis import find_axis, given_geometry, normalization, radial_positions
-from .calibration import Calibration, bad_pixels, frame_corrections, read_calibration, valid_range
-from .engines import ENGINES, Engine, PixelMaps
+from .calibration import bad_pixels, frame_corrections, read_calibration, valid_range
+from .engines import ENGINES, Engine, PixelMaps, check_engine
 from .errors import NoGeometryError, NormalizerError
-from .metadata import curve_metadata
+from .metadata import announced_shape, curve_metadata
 from .settings import IntegrationSettings, makes_another_engine, number_in
 
 log = logging.getLogger(__name__)
@@ -50,6 +49,13 @@ class IntegrateProcessor:
         How.
     to : SourceAddress, optional
         The data source whose streams are written; default: the source's own name with ``-integrate`` behind it.
+
+    Raises
+    ------
+    PyFaiMissingError
+        If pyFAI is to compute and is not installed.
+    CalibrationFileError, UsageError
+        If dark, gain or flat field cannot be read.
     """
 
     name = "integrate"
@@ -63,7 +69,8 @@ class IntegrateProcessor:
         self._engine: Engine | None = None
         self._used: Geometry | None = None
         self._pixels: npt.NDArray[Any] | None = None
-        self._calibration = Calibration()
+        check_engine(settings.engine)
+        self._calibration = read_calibration(settings)
         self._rules: tuple[np.dtype[Any], tuple[float, float], Corrections | None] | None = None
         self._n_integrated = 0
         self._n_engines = 0
@@ -75,12 +82,11 @@ class IntegrateProcessor:
         ------
         NoGeometryError
             If nobody says where the detector is.
-        GeometryFormatError, GeometryShapeError, CalibrationFileError, CalibrationShapeError, UsageError
+        GeometryFormatError, GeometryShapeError, CalibrationShapeError, UsageError
             If geometry, files and settings make no curve.
         """
         self._address, self._metadata = stream.address, stream.metadata
         self._engine = self._pixels = self._rules = None
-        self._calibration = read_calibration(self._settings)
         self._used = geometry = self._geometry(self._settings, None)
         if geometry is not None:
             self._engine = self._make_engine(geometry, self._settings)
@@ -158,8 +164,7 @@ class IntegrateProcessor:
 
     def _geometry(self, settings: IntegrationSettings, shape: tuple[int, int] | None) -> Geometry | None:
         """Return the geometry; None if it cannot be known before the frames' shape is."""
-        if shape is None and isinstance(mask := detector_of(self._metadata).get("pixel_mask"), np.ndarray):
-            shape = (mask.shape[0], mask.shape[1]) if mask.ndim == 2 else None
+        shape = shape or announced_shape(self._metadata)
         try:
             if settings.geometry is not None:
                 return given_geometry(settings.geometry, shape, self._metadata)

@@ -48,7 +48,7 @@ class IntegrationSettings:
     Raises
     ------
     UsageError
-        If a choice is none of those there are.
+        If a choice is none of those there are, or the axis would end before it begins.
     """
 
     dark: str | None = None
@@ -74,6 +74,8 @@ class IntegrationSettings:
         for option, value, known in (("--split", self.split, SPLITS), ("--engine", self.engine, tuple(ENGINES))):
             if value not in known:
                 raise UsageError(f"{option} {value} is none of {', '.join(known)}")
+        if self.radial_min is not None and self.radial_max is not None and self.radial_min >= self.radial_max:
+            raise UsageError(f"the axis cannot begin at {self.radial_min:g} and end at {self.radial_max:g}")
 
     @property
     def parameters(self) -> Parameters:

@@ -189,6 +189,17 @@ def test_where_only_the_frames_say_how_many_pixels_there_are_the_first_one_decid
         processor.process(make_frame(2))
 
 
+def test_the_configuration_of_simplon_2_says_how_many_pixels_there_are(make_start: MakeStart) -> None:
+    config = {"image_size_x": SHAPE[1], "image_size_y": SHAPE[0]}
+    metadata = {**detector(pixel_mask=None), "simplon": {"config": config}}
+    output = IntegrateProcessor(IntegrationSettings(n_bins=20)).open(make_start(metadata))[CURVE]
+    assert output.metadata["entry"]["integrated"]["q"].shape == (20,)
+    for wrong in ({"image_size_x": 0, "image_size_y": 7}, {"image_size_x": "7"}, None):
+        metadata["simplon"] = {"config": wrong}
+        output = IntegrateProcessor(IntegrationSettings(n_bins=20)).open(make_start(metadata))[CURVE]
+        assert "entry" not in output.metadata
+
+
 def test_curves_are_divided_by_what_the_message_says(make_start: MakeStart, make_frame: MakeFrame) -> None:
     processor = IntegrateProcessor(IntegrationSettings(n_bins=20, normalize_by="monitor.counts"))
     processor.open(make_start(detector()))
@@ -277,9 +288,18 @@ def test_a_file_of_another_detector_is_refused_with_both_shapes(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("gain", ["0", "-1", "nan", "no/such/file.npy"])
-def test_a_gain_that_cannot_be_is_refused(gain: str, make_start: MakeStart) -> None:
+def test_a_gain_that_cannot_be_is_refused(gain: str) -> None:
     with pytest.raises(UsageError, match=gain):
-        IntegrateProcessor(IntegrationSettings(gain=gain)).open(make_start(detector()))
+        IntegrateProcessor(IntegrationSettings(gain=gain))
+
+
+def test_an_axis_that_ends_before_it_begins_is_refused(make_start: MakeStart) -> None:
+    with pytest.raises(UsageError, match="begin at 3 and end at 1"):
+        IntegrationSettings(radial_min=3.0, radial_max=1.0)
+    processor = IntegrateProcessor(IntegrationSettings(n_bins=9, radial_max=0.05))
+    processor.open(make_start(detector()))
+    with pytest.raises(UsageError, match="limits of 1 and"):
+        processor.tune(processor.parameters.complete({"radial_min": 1.0}))
 
 
 def test_curves_can_go_to_another_source_but_not_to_their_own(make_start: MakeStart) -> None:
