@@ -40,6 +40,7 @@ PAGES = {
     "docs/how-to/write-a-source.md": {},
     "docs/how-to/several-modules-one-stream.md": {},
     "docs/how-to/other-detectors.md": {},
+    "docs/how-to/integrate.md": {},
     "docs/how-to/join-detectors.md": {},
     "docs/how-to/read-the-files.md": {},
     "docs/how-to/replay-a-run.md": {},
