@@ -81,7 +81,7 @@ class DatasetStreamError(UsageError):
         self.who = who
         super().__init__(
             f"{address}: its messages are datasets of {n_parts} parts, and {who} takes messages of one part; "
-            f"read them with Consumer, whole or one part of each (part=1 to {n_parts})"
+            f"let it read one part of each (--part 1 to {n_parts}), or read them whole with Consumer"
         )
 
 

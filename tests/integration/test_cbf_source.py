@@ -28,11 +28,11 @@ from beamstream.producer import Producer
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
-from beamstream.service import Upkeep, run_handler, run_source
+from beamstream.service import Upkeep, run_handler, run_processor, run_source
 from beamstream.state import StreamState, read_state
 from beamstream.stop import Stop
 from beamstream_broker.embedded import EmbeddedServer
-from beamstream_consumers.bin import BinHandler
+from beamstream_consumers.bin import BinProcessor
 from beamstream_consumers.write.handler import WriteHandler
 from beamstream_producers.cbf import CbfOptions, CbfSource, Folders
 from beamstream_producers.cbf.errors import SeveralScansError
@@ -154,7 +154,7 @@ def test_the_writer_makes_a_valid_file_of_captured_images_and_its_receipt_is_the
 def test_binning_leaves_gaps_and_bad_pixels_out(broker: str, captured_data: Path) -> None:
     address = SOURCE.stream("in16c")
     produce(broker, captured_data / "cbf_pilatus300k_albis")
-    assert run_handler(BinHandler(4), str(address), broker=broker) == 0
+    assert run_processor(lambda: BinProcessor(4), str(address), broker=broker) == 0
     with Consumer("11012345/pilatus-bin/in16c", broker=broker, timeout_s=PATIENCE_S) as frames:
         binned = {frame.message_id: frame.array() for frame in frames}
     for message_id, image in binned.items():

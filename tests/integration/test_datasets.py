@@ -34,13 +34,13 @@ from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.segments import SegmentStream, stream_folder
-from beamstream.service import run_handler
+from beamstream.service import run_handler, run_processor
 from beamstream.state import StreamState, read_state
 from beamstream.streams import delete_stream
 from beamstream_broker.restoring import restore_stream
 from beamstream_broker.retention import MemoryUse, Retention
 from beamstream_broker.spilling import SpillCounts, Spilling, StreamSpiller
-from beamstream_consumers.bin import BinHandler
+from beamstream_consumers.bin import BinProcessor
 from beamstream_consumers.monitor.watching import watch
 from beamstream_consumers.write.handler import WriteHandler
 
@@ -504,7 +504,7 @@ def test_who_takes_frames_of_one_part_only_says_so_once(
 ) -> None:
     fill(four, broker)
     run = {
-        "bin": lambda: run_handler(BinHandler(2), str(ADDRESS), broker=broker),
+        "bin": lambda: run_processor(lambda: BinProcessor(2), str(ADDRESS), broker=broker),
         "write": lambda: run_handler(WriteHandler(tmp_path), str(ADDRESS), broker=broker),
         "monitor": lambda: watch(ADDRESS, broker, "monitor", lambda _: None, threading.Event()),
     }[name]

@@ -1,6 +1,6 @@
 """Bin frames: sums over square blocks of pixels, published as a stream of their own."""
 
 from .command import bin_frames
-from .handler import BinHandler
+from .processor import BinProcessor
 
-__all__ = ["BinHandler", "bin_frames"]
+__all__ = ["BinProcessor", "bin_frames"]

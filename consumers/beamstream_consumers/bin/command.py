@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Where, parse_source, parse_start
-from beamstream.service import run_handler
+from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, Where, parse_source, parse_start
+from beamstream.service import run_processor
 
-from .handler import BinHandler
+from .processor import BinProcessor
 
 
 def bin_frames(
@@ -30,6 +31,7 @@ def bin_frames(
     required: Annotated[
         bool, typer.Option("--required/--best-effort", help="Whether frames stay in memory until they are binned.")
     ] = False,
+    part: Part = None,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Add up N x N pixels, and publish the smaller frames as a stream of their own, ids kept.
@@ -43,15 +45,15 @@ def bin_frames(
 
       stream consume bin 11012345/eiger --follow --to 11012345/preview
     """
-    handler = BinHandler(factor, parse_source(to) if to else None)
-    status = run_handler(
-        handler,
+    status = run_processor(
+        partial(BinProcessor, factor, parse_source(to) if to else None),
         where,
         broker=broker,
         group=group,
         start=parse_start(start),
         follow=follow,
         required=required,
+        part=part,
         metrics_port=metrics_port,
     )
     raise typer.Exit(status)

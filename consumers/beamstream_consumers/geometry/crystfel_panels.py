@@ -86,6 +86,7 @@ def panel_of(where: str, name: str, lines: PanelLines, shift_m: Vector) -> Panel
         corner_m=(corner[0] * size_m + shift_m[0], corner[1] * size_m + shift_m[1], offset_m + shift_m[2]),
         fast_step_m=(fast[0] * size_m, fast[1] * size_m, fast[2] * size_m),
         slow_step_m=(slow[0] * size_m, slow[1] * size_m, slow[2] * size_m),
+        pitch_m=size_m,
         usable=not reader.truth("no_index"),
         edge_pixels=reader.whole("mask_edge_pixels", 0),
         adu_per_photon=reader.optional("adu_per_photon"),

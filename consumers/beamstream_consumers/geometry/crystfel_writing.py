@@ -96,7 +96,7 @@ def _plain(name: str) -> str:
 
 
 def _panel(panel: Panel, name: str) -> Iterator[str]:
-    size_m = panel.pixel_size_m[1]
+    size_m = panel.unit_m
     values: dict[str, object] = {
         "min_fs": panel.fast[0],
         "max_fs": panel.fast[1] - 1,

@@ -69,6 +69,9 @@ class Panel:
         From which value on a pixel is saturated [ADU].
     flags : ValueFlags
         Values of bad pixels.
+    pitch_m : float or None
+        What lengths in pixels are counted in [m], where it is not the pixels' own size: the steps of CrystFEL's files
+        are refined and differ from it by a little.
     """
 
     name: str
@@ -83,6 +86,12 @@ class Panel:
     adu_per_ev: float | None = None
     saturation_adu: float | None = None
     flags: ValueFlags = field(default_factory=ValueFlags)
+    pitch_m: float | None = None
+
+    @property
+    def unit_m(self) -> float:
+        """What a length in pixels is counted in [m]: the pitch, else the mean of the pixels' two sizes."""
+        return sum(self.pixel_size_m) / 2 if self.pitch_m is None else self.pitch_m
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -86,9 +86,9 @@ class GeometryMaps:
     def radius_pixels(self) -> FloatMap:
         """(n_slow, n_fast) float32: distance from the beam's axis [pixels of the panel]; 0 where there is no panel.
 
-        Where pixels are not square, the mean of their two sizes counts.
+        Where pixels are not square, the mean of their two sizes counts; see `Panel.unit_m`.
         """
-        return self._fill(lambda block: _radius_m(block) / (sum(block.panel.pixel_size_m) / 2), np.float32(0))
+        return self._fill(lambda block: _radius_m(block) / block.panel.unit_m, np.float32(0))
 
     @cached_property
     def azimuth(self) -> FloatMap:
@@ -237,7 +237,7 @@ class GeometryMaps:
 
     def _mark_area(self, bad: npt.NDArray[np.bool_], region: BadArea) -> None:
         for number, panel in enumerate(self.geometry.panels):
-            size_m = panel.pixel_size_m[1]
+            size_m = panel.unit_m
             for block in blocks(panel, 0.0):
                 x, y = block.x_m / size_m, block.y_m / size_m
                 inside = (x > region.x[0]) & (x < region.x[1]) & (y > region.y[0]) & (y < region.y[1])

@@ -82,6 +82,22 @@ def _read_file(path: Path, shape: tuple[int, int] | None, metadata: Mapping[str,
         raise GeometryFormatError(where, 0, str(error)) from error
     if is_hdf5:
         return parse_nexus(_tree(path), where, shape)
+    return parse_text(text, where, shape, metadata)
+
+
+def parse_text(
+    text: str,
+    where: str,
+    shape: tuple[int, int] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Geometry:
+    """Return the geometry that a text describes, as CrystFEL or pyFAI write it; `where` is its name in messages.
+
+    Raises
+    ------
+    GeometryFormatError, GeometryIncompleteError, GeometryShapeError
+        As `read_geometry`.
+    """
     if _GEOM.search(text):
         return parse_geom(text, where, metadata)
     if _PONI.search(text):

@@ -105,6 +105,17 @@ From = Annotated[
     typer.Option("--from", metavar="start|newest|ID", help="Where a new group begins."),
 ]
 
+Part = Annotated[
+    int | None,
+    typer.Option(
+        "--part",
+        metavar="N",
+        min=1,
+        help="Of a stream whose messages are datasets, take only this part of each.",
+        show_default=False,
+    ),
+]
+
 Follow = Annotated[
     bool, typer.Option("--follow", help="Wait for the stream, or for further streams of the data source.")
 ]

@@ -157,7 +157,7 @@ class Consumer(DirectReads):
         self._seen_newest = "0-0"
         self._gave_back = False
         self._wait_for_stream(wait_for_stream, timeout_s)
-        self._part = check_part(str(self.address), 1 if part is None else self.state.n_parts, part)
+        self.part = check_part(str(self.address), 1 if part is None else self.state.n_parts, part)
         self._sign = Sign(self._server, self._keys)
         self._sign.tick()
         self._member: GroupMember | None = None
@@ -198,13 +198,13 @@ class Consumer(DirectReads):
                 member=self._member,
                 sign=self._sign,
                 retry_timeout_s=self._retry_timeout_s,
-                part=self._part,
+                part=self.part,
             )
             self._fetcher.start()
         return self._fetcher
 
     def take_gaps(self) -> list[Gap]:
-        """Return the gaps that were passed since the last call, the newest 100,000 at most; neighbours are one."""
+        """Return the gaps that were passed since the last call, the newest 100,000 at most."""
         return self._delivery.take_gaps()
 
     # --- next --------------------------------------------------------------------------------------------------

@@ -93,10 +93,10 @@ class Delivery:
             self._arrived.notify()
 
     def put_gap(self, gap: Gap) -> None:
-        """Take note of a gap; neighbours of one reason become one."""
+        """Take note of a gap; neighbours that were declined become one."""
         with self._arrived:
             last = self._gaps[-1] if self._gaps else None
-            if last is not None and (last.reason, last.last_id + 1) == (gap.reason, gap.first_id):
+            if gap.is_declined and last is not None and last.is_declined and last.last_id + 1 == gap.first_id:
                 self._gaps[-1] = replace(last, last_id=gap.last_id)
             else:
                 self._gaps.append(gap)

@@ -34,7 +34,7 @@ class DirectReads:
     _keys: StreamKeys
     _tier: TieredPayloads
     _sign: Sign
-    _part: int | None
+    part: int | None
     _closed: threading.Event
     _retry_timeout_s: float | None
     _seen_newest: str
@@ -108,7 +108,7 @@ class DirectReads:
 
     def _lookup(self) -> Lookup:
         self._with_retries(self._sign.tick)
-        return Lookup(self._server, self._keys, self._tier, self._with_retries, self._part)
+        return Lookup(self._server, self._keys, self._tier, self._with_retries, self.part)
 
     def _with_retries(self, attempt: Callable[[], T]) -> T:
         return with_retries(lambda _: attempt(), timeout_s=self._retry_timeout_s, stop=self._closed, counts=self.counts)

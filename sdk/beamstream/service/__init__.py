@@ -2,10 +2,12 @@
 
 from .consume import run_handler
 from .handler import Commits, Handler, StreamEnd, StreamStart
+from .processing import ProcessorHandler
 from .processor import Output, Processor, Result, Results, derived_address
 from .produce import run_source
 from .progress import Progress
 from .reducer import Reducer, run_reducer
+from .run import run_processor
 from .shell import Shell, service_shell
 from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 from .upkeep import Upkeep, parse_upkeep
@@ -18,6 +20,7 @@ __all__ = [
     "Measured",
     "Output",
     "Processor",
+    "ProcessorHandler",
     "Produced",
     "Progress",
     "Reducer",
@@ -34,6 +37,7 @@ __all__ = [
     "derived_address",
     "parse_upkeep",
     "run_handler",
+    "run_processor",
     "run_reducer",
     "run_source",
     "service_shell",

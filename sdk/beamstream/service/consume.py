@@ -33,6 +33,7 @@ class ConsumerLoop:
         group: str,
         start: Start,
         required: bool,
+        part: int | None = None,
         tuning: Tuning | None = None,
     ) -> None:
         self._handler = handler
@@ -41,6 +42,7 @@ class ConsumerLoop:
         self._start = start
         self._required = required
         self._tuning = tuning
+        self._part = part
         self._past = ConsumerCounts()
         self._consumer: Consumer | None = None
         self.counts = LoopCounts()
@@ -102,6 +104,7 @@ class ConsumerLoop:
             start=self._start,
             required=self._required,
             retry_timeout_s=None,
+            part=self._part,
         )
 
     def snapshot(self) -> Snapshot:
@@ -144,6 +147,7 @@ def run_handler(
     start: Start = "start",
     follow: bool = False,
     required: bool = False,
+    part: int | None = None,
     metrics_port: int | None = None,
 ) -> int:
     """Run a consumer service until its streams are finished or a signal asks it to end.
@@ -164,6 +168,8 @@ def run_handler(
         Wait for what is not there yet: the stream, or further streams of the data source.
     required : bool
         Whether the group holds data in memory until it has acknowledged it.
+    part : int, optional
+        Of streams whose messages are datasets, give the handler only this part of each, from 1.
     metrics_port : int, optional
         Port for Prometheus, on loopback.
 
@@ -188,7 +194,7 @@ def run_handler(
     server.check()
     group = group or handler.name
     tuning = find_tuning(handler, server, at, group)
-    loop = ConsumerLoop(handler, broker, group=group, start=start, required=required, tuning=tuning)
+    loop = ConsumerLoop(handler, broker, group=group, start=start, required=required, part=part, tuning=tuning)
     with contextlib.ExitStack() as stack:
         if required and isinstance(at, SourceAddress):
             stack.enter_context(joining_early(server, at, loop.group, start))

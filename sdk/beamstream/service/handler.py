@@ -33,7 +33,9 @@ class StreamStart:
     broker : str
         URL of the broker, for handlers that publish.
     n_parts : int
-        How many parts each message has; 1 where they are no datasets.
+        How many parts each message has; 1 where they are no datasets, or one part of each is read.
+    group : str
+        The group that reads it; empty where it is read without one, from files.
     tuning : Tuning or None
         What stamps results with the version of the parameters that they were made with; None for what has none.
     """
@@ -44,6 +46,7 @@ class StreamStart:
     broker: str
     n_parts: int = 1
     tuning: Tuning | None = None
+    group: str = ""
 
     def refuse_datasets(self, who: str) -> None:
         """Refuse the stream if its messages are datasets, for handlers that know only messages of one part.

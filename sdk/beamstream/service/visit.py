@@ -204,7 +204,8 @@ class Visit:
             metadata=self._consumer.metadata,
             n_expected=state.n_expected,
             broker=self._broker,
-            n_parts=state.n_parts,
+            n_parts=state.n_parts if self._consumer.part is None else 1,
+            group=self._consumer.group or "",
             tuning=self._tuning,
         )
 

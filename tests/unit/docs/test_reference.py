@@ -23,9 +23,10 @@ from beamstream.metrics import Snapshot
 from beamstream.prometheus import ServiceCollector
 from beamstream.protocol.client import Server
 from beamstream.service.consume import ConsumerLoop
+from beamstream.service.processing import ProcessorHandler
 from beamstream.service.produce import ProducerLoop
 from beamstream_broker.service import BrokerService
-from beamstream_consumers.bin import BinHandler
+from beamstream_consumers.bin import BinProcessor
 from beamstream_consumers.write.handler import WriteHandler
 from beamstream_producers.cbf import CbfSource, Folders
 from beamstream_producers.cbf.errors import FileReadError
@@ -119,7 +120,7 @@ def snapshots() -> Iterator[list[Snapshot]]:
         ProducerLoop(CbfSource(Folders([Path()]), remover=Remover()), SourceAddress("bt", "det"), NOBODY).snapshot(),
         *(
             ConsumerLoop(handler, NOBODY, group="any", start="start", required=False).snapshot()
-            for handler in (BinHandler(2), WriteHandler(Path()))
+            for handler in (ProcessorHandler(BinProcessor(2)), WriteHandler(Path()))
         ),
         BrokerService(Server(NOBODY)).snapshot(),
     ]

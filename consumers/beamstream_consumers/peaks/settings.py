@@ -1,0 +1,124 @@
+"""What can be set of `stream consume peaks`: the peak finder's parameters, what a hit is, mask and geometry.
+
+All of it can be changed while the service runs. The geometry is kept as a text, as CrystFEL or pyFAI write it, and so
+travels with the parameters: workers on other hosts need no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beamstream.parameters import ParameterRangeError, Parameters, Value, tunable
+from beamstream_consumers.geometry import GeometryIncompleteError, read_geometry, to_geom
+from beamstream_consumers.geometry.reading import HDF5_SIGNATURE
+from beamstream_consumers.kernels.peakfinder8 import PEAK_PARAMETERS, PeakParameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HitRule:
+    """Between how many peaks a frame is a hit, both allowed, and what is known of the detector.
+
+    Attributes
+    ----------
+    min_hit_peaks, max_hit_peaks : int
+        Fewest and most peaks of a hit.
+    mask : (n_slow, n_fast) array or None
+        Not 0 where a pixel is bad, beside those that the stream's own mask calls so.
+    geometry : str or None
+        Text of a CrystFEL .geom or pyFAI .poni file; None: what the stream's metadata say.
+    """
+
+    min_hit_peaks: int = tunable(10, minimum=1, maximum=1_000_000, unit="peaks", help="Fewest peaks of a hit.")
+    max_hit_peaks: int = tunable(
+        2048, minimum=1, maximum=1_000_000, unit="peaks", help="Most peaks of a hit; more is an artefact."
+    )
+    mask: npt.NDArray[Any] | None = tunable(None, help="Not 0 where a pixel is bad, beside the detector's own mask.")  # noqa: RUF009 (a field)
+    geometry: str | None = tunable(None, help="Text of a .geom or .poni file; without it the stream's own geometry.")
+
+    def __post_init__(self) -> None:
+        for name, parameter in HIT_PARAMETERS.items():
+            parameter.check(getattr(self, name))
+        if self.min_hit_peaks > self.max_hit_peaks:
+            most = f"at most max_hit_peaks, which is {self.max_hit_peaks}"
+            raise ParameterRangeError("min_hit_peaks", str(self.min_hit_peaks), most)
+
+
+HIT_PARAMETERS = Parameters.of(HitRule)
+"""What can be set of it, with bounds, units and help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeakSettings:
+    """All that is set of the service.
+
+    Attributes
+    ----------
+    finder : PeakParameters
+        The peak finder's.
+    hits : HitRule
+        What a hit is, mask and geometry.
+    """
+
+    finder: PeakParameters = field(default_factory=PeakParameters)
+    hits: HitRule = field(default_factory=HitRule)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Value]) -> PeakSettings:
+        """Return the settings with these values, defaults for the others.
+
+        Raises
+        ------
+        ParameterError
+            If one is not known, of another type, or out of bounds; or a lower limit is above its upper one.
+        """
+        given: dict[str, Any] = all_parameters().check(values)
+        finder = PeakParameters(**{name: given[name] for name in PEAK_PARAMETERS if name in given})
+        return cls(finder=finder, hits=HitRule(**{name: given[name] for name in HIT_PARAMETERS if name in given}))
+
+    def values(self) -> dict[str, Value]:
+        """Return the value of each parameter."""
+        return {**asdict(self.finder), **{name: getattr(self.hits, name) for name in HIT_PARAMETERS}}
+
+    def is_hit(self, n_peaks: int) -> bool:
+        """Tell whether a frame with so many peaks is a hit."""
+        return self.hits.min_hit_peaks <= n_peaks <= self.hits.max_hit_peaks
+
+
+def all_parameters() -> Parameters:
+    """Return the declarations of all that can be set."""
+    return Parameters([*PEAK_PARAMETERS.values(), *HIT_PARAMETERS.values()])
+
+
+def same_array(first: npt.NDArray[Any] | None, second: npt.NDArray[Any] | None) -> bool:
+    """Tell whether two masks are the same."""
+    if first is None or second is None:
+        return first is second
+    return np.array_equal(first, second)
+
+
+def geometry_text(path: Path) -> str:
+    """Return a geometry file as the text that is kept, its name in the first line.
+
+    Of a NeXus file, that is what CrystFEL would write.
+
+    Raises
+    ------
+    GeometryFormatError
+        If it is none.
+    """
+    try:
+        geometry = read_geometry(path)
+    except GeometryIncompleteError:  # a .poni leaves the shape to the frames
+        geometry = None
+    with path.open("rb") as file:
+        is_hdf5 = file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+    if geometry is not None and is_hdf5:
+        return to_geom(geometry, comment=path.name)
+    text = path.read_text("utf-8", "replace")
+    return f"{'#' if path.suffix == '.poni' else ';'} {path.name}\n{text}"
