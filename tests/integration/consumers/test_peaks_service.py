@@ -46,9 +46,10 @@ def produce(broker: str, n_frames: int) -> None:
         producer.finish(n_frames)
 
 
-def test_hits_have_the_bytes_of_their_frames_and_every_frame_its_peaks(broker: str) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_hits_have_the_bytes_of_their_frames_and_every_frame_its_peaks(broker: str, workers: int) -> None:
     produce(broker, 6)
-    assert run_processor(PeakProcessor, str(SOURCE), broker=broker) == 0
+    assert run_processor(PeakProcessor, str(SOURCE), broker=broker, workers=workers) == 0
     with Consumer(SOURCE, broker=broker, timeout_s=20) as source, Consumer(HITS, broker=broker, timeout_s=20) as hits:
         sent = {frame.message_id: frame for frame in source}
         for hit in hits:
