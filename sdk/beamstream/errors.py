@@ -110,6 +110,10 @@ class CannotGoOnError(BeamstreamError):
     """A handler that is broken (its file, its device): the service ends, and its frames stay the group's, untried."""
 
 
+class WorkerError(BeamstreamError):
+    """The worker processes of a service cannot work; the message is that of the first one that said so."""
+
+
 # --- bytes that are not what they say ----------------------------------------------------------------------------
 
 

@@ -252,9 +252,7 @@ def test_the_scripts_do_what_the_model_does(broker: str) -> None:
     Datasets.server = Server(broker)
     run_state_machine_as_test(
         Datasets,
-        settings=settings(
-            max_examples=80, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=80, stateful_step_count=15, suppress_health_check=list(HealthCheck)),
     )
 
 

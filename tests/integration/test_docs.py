@@ -34,7 +34,8 @@ N_FRAMES = 20
 COMMAND_TIMEOUT_S = 90.0
 
 PAGES = {
-    "README.md": {"    400\n": "    20\n", "194 MB": "...", "f3671cf2d322ec29": "..."},  # fewer frames
+    # fewer frames
+    "README.md": {"    400\n": "    20\n", "81 of 400": "4 of 20", "194 MB": "...", "f3671cf2d322ec29": "..."},
     "docs/tutorials/first-steps.md": {"[1062, 1028]": "[...]", "0.1 m": "... m"},  # a smaller detector
     "docs/how-to/connect-a-pilatus.md": {},
     "docs/how-to/write-a-consumer.md": {},
@@ -42,9 +43,11 @@ PAGES = {
     "docs/how-to/write-a-source.md": {},
     "docs/how-to/several-modules-one-stream.md": {},
     "docs/how-to/other-detectors.md": {},
+    "docs/how-to/integrate.md": {},
     "docs/how-to/join-detectors.md": {},
     "docs/how-to/read-the-files.md": {},
     "docs/how-to/replay-a-run.md": {},
+    "docs/how-to/use-a-geometry.md": {},
     "docs/reference/configuration.md": {},
 }
 """Pages with something to execute, and what the test replaces in their text."""

@@ -219,9 +219,7 @@ def test_the_scripts_of_groups_do_what_the_model_does(broker: str) -> None:
     Group.server = Server(broker)
     run_state_machine_as_test(
         Group,
-        settings=settings(
-            max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=120, stateful_step_count=30, suppress_health_check=list(HealthCheck)),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from beamstream import Address, Consumer, Frame, Gap, Producer
 from beamstream.errors import DatasetStreamError
 from beamstream.groups import list_dead_letters, list_groups, reinject_dead_letters
+from beamstream.parameters import Parameters, Value
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.service import Output, Result, Results, StreamStart, derived_address, run_processor
@@ -203,6 +204,24 @@ def test_one_part_of_a_dataset_is_processed_and_whole_ones_are_refused(broker: s
     counts, gaps = read(broker, COUNTS)
     assert [(frame.message_id, frame.metadata["sum"]) for frame in counts] == [(1, 132), (3, 132)]
     assert gaps == [gap(2, 2, "stated")]
+
+
+def test_results_say_which_parameters_they_were_made_with(broker: str) -> None:
+    def settings(*, threshold: float = 2.5) -> None: ...
+
+    class Tuned(Hits):
+        parameters = Parameters.of(settings)
+
+        def tune(self, values: Mapping[str, Value]) -> None:
+            assert values == {"threshold": 2.5}
+
+    fill(broker, range(1, 4))
+    assert run_processor(Tuned, str(SOURCE), broker=broker) == 0
+    counts, _ = read(broker, COUNTS)
+    assert [frame.metadata["parameters"] for frame in counts] == [1, 1, 1]
+    assert counts[0].metadata["parameter_values"] == {"threshold": 2.5}
+    with Consumer(COUNTS, broker=broker) as consumer:
+        assert consumer.metadata["parameters"]["values"] == {"threshold": 2.5}
 
 
 @pytest.mark.parametrize(

@@ -210,9 +210,7 @@ def test_the_scripts_do_what_the_model_does(broker: str) -> None:
     Sequence.server = Server(broker)
     run_state_machine_as_test(
         Sequence,
-        settings=settings(
-            max_examples=60, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=60, stateful_step_count=12, suppress_health_check=list(HealthCheck)),
     )
 
 

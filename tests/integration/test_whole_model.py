@@ -508,7 +508,6 @@ def test_whatever_producers_groups_and_the_broker_do_the_server_is_what_the_mode
         settings=settings(
             max_examples=N_EXAMPLES or 60,
             stateful_step_count=30,
-            deadline=None,
             derandomize=not N_EXAMPLES,
             suppress_health_check=list(HealthCheck),
         ),

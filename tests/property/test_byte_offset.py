@@ -5,15 +5,13 @@ from __future__ import annotations
 import fabio.compression
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beamstream import codecs
 from beamstream.codecs.arrays import payload_view
 from beamstream.codecs.byte_offset import decode_and_judge
 from beamstream.errors import CodecError
-
-UNTIMED = settings(deadline=None)  # the first example compiles the kernels
 
 I4 = np.dtype("<i4")
 EDGES = [0, 1, -1, -2, 127, 128, -127, -128, -129, 32767, 32768, -32768, -32769, 2**31 - 1, -(2**31)]
@@ -50,14 +48,12 @@ def reference(payload: bytes, n: int, dtype: np.dtype) -> list[int]:
     return values
 
 
-@UNTIMED
 @given(values=COUNTS)
 def test_we_pack_the_very_bytes_that_fabio_packs(values):
     array = np.array(values, I4)
     assert bytes(codecs.encode(array, "byte-offset")) == fabio.compression.compByteOffset(array)
 
 
-@UNTIMED
 @given(values=COUNTS)
 def test_we_unpack_what_fabio_unpacks(values):
     packed = fabio.compression.compByteOffset(np.array(values, I4))
@@ -65,7 +61,6 @@ def test_we_unpack_what_fabio_unpacks(values):
     np.testing.assert_array_equal(codecs.decode(packed, "byte-offset", (len(values),), I4), by_fabio)
 
 
-@UNTIMED
 @given(payload=st.binary(min_size=1, max_size=80) | st.lists(st.sampled_from([0, 1, 127, 128, 129, 255])).map(bytes),
        n=st.integers(1, 40), dtype=DTYPES)  # fmt: skip
 def test_any_bytes_are_what_the_manual_says_or_refused(payload, n, dtype):
@@ -79,7 +74,6 @@ def test_any_bytes_are_what_the_manual_says_or_refused(payload, n, dtype):
     assert codecs.decode(payload, "byte-offset", (n,), dtype).tolist() == expected
 
 
-@UNTIMED
 @given(values=VALUES, data=st.data())
 def test_what_we_call_shortest_is_packed_like_that_again(values, data):
     payload = bytes(codecs.encode(np.array(values, I4), "byte-offset"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -11,7 +11,6 @@ from beamstream import codecs
 from beamstream.errors import CodecError
 from beamstream_producers.formats import cbf
 
-UNTIMED = settings(deadline=None)
 PIXELS = hnp.arrays(st.sampled_from(["<i4", "<u2", "i1", "<u4"]), hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
 LINES = ("Detector: PILATUS3 6M, S/N 60-0119", "2019-09-11T13:20:28.989", "Pixel_size 172e-6 m x 172e-6 m",
          "Silicon sensor, thickness 0.000450 m", "Beam_xy (1.5, 2.5) pixels")  # fmt: skip
@@ -42,7 +41,6 @@ def read_or_refuse(data: bytes) -> None:
         return
 
 
-@UNTIMED
 @given(pixels=PIXELS, codec=st.sampled_from(["none", "byte-offset"]), newline=st.sampled_from(["\r\n", "\n"]))
 def test_every_image_comes_back(pixels, codec, newline):
     image = cbf.decode(file_of(pixels, codec, newline))
@@ -51,7 +49,6 @@ def test_every_image_comes_back(pixels, codec, newline):
     assert (again.dtype, again.tolist()) == (pixels.dtype, pixels.tolist())
 
 
-@UNTIMED
 @given(pixels=PIXELS, data=st.data())
 def test_flipped_bytes_do_no_harm(pixels, data):
     damaged = bytearray(file_of(pixels, "byte-offset", with_digest=data.draw(st.booleans())))
@@ -60,7 +57,6 @@ def test_flipped_bytes_do_no_harm(pixels, data):
     read_or_refuse(bytes(damaged))
 
 
-@UNTIMED
 @given(pixels=PIXELS, field=st.sampled_from(FIELDS), value=st.one_of(
     st.integers(-(2**70), 2**70).map(str), st.text(max_size=30), st.sampled_from(["²", "٣", "1_0", "0x10", " 5", "+7"])
 ))  # fmt: skip
@@ -69,7 +65,6 @@ def test_any_value_of_a_field_does_no_harm(pixels, field, value):
     read_or_refuse(before + name + value.encode("utf-8", "replace") + b"\r\n" + behind)
 
 
-@UNTIMED
 @given(pixels=PIXELS, line=st.text(max_size=60), lines=st.lists(st.text(max_size=40), max_size=5))
 def test_any_header_does_no_harm(pixels, line, lines):
     head = "\r\n".join(f"# {one}" for one in [line, *lines])
@@ -77,7 +72,6 @@ def test_any_header_does_no_harm(pixels, line, lines):
     read_or_refuse(data)
 
 
-@UNTIMED
 @given(data=st.binary(max_size=300), prefix=st.sampled_from([b"", b"###CBF", b"###CBF: VERSION 1.5\r\n;\r\n"]))
 def test_random_bytes_do_no_harm(data, prefix):
     read_or_refuse(prefix + data)

@@ -12,7 +12,7 @@ from beamstream import codecs
 from beamstream.errors import CodecError
 
 # the first example compiles the kernels; nothing here is timed
-UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+PATIENT = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 NAMES = st.sampled_from(tuple(codecs.CODECS))
 DTYPES = st.sampled_from([np.dtype(name) for name in ("u1", "<u2", "<u4", "<i4", "<f4", "<u8", ">u2")])
@@ -50,14 +50,14 @@ def unpack_or_refuse(payload, codec, image, into):
     assert (unpacked.shape, unpacked.dtype) == (image.shape, image.dtype)
 
 
-@UNTIMED
+@PATIENT
 @given(image=images(), codec=NAMES)
 def test_any_array_comes_back(image, codec, into):
     unpacked = unpack(codecs.encode(image, codec), codec, image, into)
     assert (unpacked.shape, unpacked.dtype, unpacked.tobytes()) == (image.shape, image.dtype, image.tobytes())
 
 
-@UNTIMED
+@PATIENT
 @given(image=images(), codec=NAMES, data=st.data())
 def test_a_payload_cut_off_anywhere_is_refused(image, codec, into, data):
     payload = bytes(codecs.encode(image, codec))
@@ -66,7 +66,7 @@ def test_a_payload_cut_off_anywhere_is_refused(image, codec, into, data):
         unpack(payload[:length], codec, image, into)
 
 
-@UNTIMED
+@PATIENT
 @given(image=images(), codec=NAMES, data=st.data())
 def test_flipped_bytes_do_no_harm(image, codec, into, data):
     payload = bytearray(codecs.encode(image, codec))
@@ -75,7 +75,7 @@ def test_flipped_bytes_do_no_harm(image, codec, into, data):
     unpack_or_refuse(payload, codec, image, into)
 
 
-@UNTIMED
+@PATIENT
 @given(image=images(), codec=NAMES, data=st.data())
 def test_flipped_bytes_behind_the_header_do_no_harm(image, codec, into, data):
     payload = bytearray(codecs.encode(image, codec))
@@ -86,7 +86,7 @@ def test_flipped_bytes_behind_the_header_do_no_harm(image, codec, into, data):
     unpack_or_refuse(payload, codec, image, into)
 
 
-@UNTIMED
+@PATIENT
 @given(image=images(), codec=NAMES, payload=st.binary(max_size=200), with_header=st.booleans())
 def test_random_bytes_do_no_harm(image, codec, into, payload, with_header):
     header = bytes(codecs.encode(image, codec))[:12] if with_header else b""

@@ -57,7 +57,7 @@ def frames(draw: st.DrawFn) -> tuple[Any, ...]:
     return image, bad, dark, gain, rules
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(frames())
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_every_pixel_and_every_count_are_the_references(frame: tuple[Any, ...]) -> None:

@@ -77,7 +77,7 @@ def restored(stream: SegmentStream) -> list[Fields]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(index_entries(), st.integers(500, 30_000), st.booleans())
 def test_an_index_comes_back_from_its_segments_as_it_was(
     entries: list[Fields], segment_bytes: int, closed: bool
@@ -92,7 +92,7 @@ def test_an_index_comes_back_from_its_segments_as_it_was(
             assert not stream.damage
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(index_entries(), st.data(), st.booleans())
 def test_nothing_damaged_is_given_as_good(entries: list[Fields], data: st.DataObject, closed: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -77,7 +77,7 @@ def captured() -> list[list[bytes]]:
     return [v1[0], v1[1], v1[-1], *v2]
 
 
-captured_only = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+captured_only = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @captured_only

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from beamstream_consumers.kernels.sum_blocks import flag_value, scale_blocks, sum_and_count
+from beamstream_consumers.kernels.sum_blocks import flag_value, scale_blocks, sum_and_count, sum_slabs
 
 
 def good_pixels(image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, flag: int | None) -> npt.NDArray[np.bool_]:
@@ -42,7 +42,6 @@ def cases(draw: st.DrawFn) -> tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_]
     return image, draw(st.integers(1, 9)), mask, flag
 
 
-@settings(deadline=None)  # the first example of a dtype compiles its kernel
 @given(cases())
 def test_sums_agree_with_the_reference(
     case: tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None],
@@ -53,7 +52,18 @@ def test_sums_agree_with_the_reference(
     assert n_bad == image.size - np.count_nonzero(good_pixels(image, mask, flag))
 
 
-@settings(deadline=None)
+@given(cases(), st.integers(1, 5))
+def test_rows_that_come_a_few_at_a_time_give_the_same_sums(
+    case: tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None], n_slab: int
+) -> None:
+    image, factor, mask, flag = case
+    rows = range(0, image.shape[0], n_slab * factor)
+    slabs = ((row, image[row : row + n_slab * factor]) for row in rows)
+    sums, n_bad = sum_slabs(slabs, image.shape, image.dtype, factor, mask, masked_value=flag)
+    at_once, n_at_once = sum_and_count(image, factor, mask, masked_value=flag)
+    assert (sums.tolist(), n_bad) == (at_once.tolist(), n_at_once)
+
+
 @given(cases())
 def test_scaled_blocks_are_the_mean_of_their_good_pixels_times_their_area(
     case: tuple[npt.NDArray[Any], int, npt.NDArray[np.bool_] | None, int | None],

@@ -48,7 +48,7 @@ def frame_of(message_id: int) -> Frame:
     return Frame(address=ADDRESS, message_id=message_id, header=header, payload=payload)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     steps=st.lists(st.integers(1, 20) | st.sampled_from(["commit", "restart"]), max_size=40),
     beyond=st.integers(0, 5),
@@ -83,7 +83,7 @@ def test_every_message_has_its_place_whatever_happened(steps: list[Any], beyond:
                 assert twice == [2 * i if i in ids else 0 for i in range(1, last_id + 1)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tree=trees)
 def test_no_tree_keeps_a_file_from_being_written(tree: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder, h5py.File(Path(folder) / "tree.h5", "w") as file:

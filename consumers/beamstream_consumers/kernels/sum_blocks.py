@@ -14,6 +14,7 @@ always begins at pixel (i * factor, j * factor).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -126,14 +127,44 @@ def sum_and_count(
         out = np.empty(shape, dtype=dtype)
     else:
         _check("out", out, shape, dtype)
-    native = image.astype(image.dtype.newbyteorder("="), copy=False)
-    if masked_value is not None and native.dtype.kind in "ui":
-        limits = np.iinfo(native.dtype)
-        masked_value = masked_value if limits.min <= masked_value <= limits.max else None
-    kernel = _sum_floats if native.dtype.kind == "f" else _sum_integers
-    flag = native.dtype.type(masked_value or 0)
-    used = _NO_MASK if mask is None else mask.view(np.uint8)
-    return out, kernel(native, factor, mask is not None, used, masked_value is not None, flag, out)
+    return out, _filler(image.dtype, factor, masked_value)(image, mask, out)
+
+
+def sum_slabs(
+    slabs: Iterable[tuple[int, npt.NDArray[Any]]],
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    factor: int,
+    mask: npt.NDArray[np.bool_] | None = None,
+    *,
+    masked_value: int | None = None,
+) -> tuple[npt.NDArray[Any], int]:
+    """Do as `sum_and_count` with an image that comes some rows at a time, e.g. from `beamstream.codecs.slabs`.
+
+    Parameters
+    ----------
+    slabs : iterable of (int, (n, n_fast) array)
+        Number of the first row, a multiple of `factor`, and the rows; in order, all of them.
+    shape, dtype
+        Those of the image.
+    factor, mask, masked_value
+        As of `sum_and_count`.
+
+    Raises
+    ------
+    ShapeError
+        As `sum_and_count`.
+    """
+    out = np.empty(binned_shape(shape, factor), dtype=sum_dtype(dtype))
+    if mask is not None:
+        _check("the mask", mask, (shape[0], shape[1]), np.dtype(np.bool_))
+    fill = _filler(np.dtype(dtype), factor, masked_value)
+    n_bad = 0
+    for row, pixels in slabs:
+        blocks = out[row // factor : -(-(row + pixels.shape[0]) // factor)]
+        part = None if mask is None else mask[row : row + pixels.shape[0]]
+        n_bad += fill(pixels, part, blocks)
+    return out, n_bad
 
 
 def scale_blocks(
@@ -185,6 +216,26 @@ def flag_value(dtype: npt.DTypeLike) -> int | None:
     """Return what DECTRIS writes into masked or saturated pixels: all bits set; None unless unsigned."""
     kind = np.dtype(dtype)
     return int(np.iinfo(kind).max) if kind.kind == "u" else None
+
+
+Fill = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_] | None, npt.NDArray[Any]], int]
+"""Fills an array of blocks from an image (or rows of one) and its mask; returns how many pixels were left out."""
+
+
+def _filler(dtype: np.dtype[Any], factor: int, masked_value: int | None) -> Fill:
+    """Return what fills blocks from pixels of this dtype: everything is decided that is the same for all of them."""
+    native = dtype.newbyteorder("=")
+    if masked_value is not None and native.kind in "ui":
+        limits = np.iinfo(native)
+        masked_value = masked_value if limits.min <= masked_value <= limits.max else None
+    kernel = _sum_floats if native.kind == "f" else _sum_integers
+    flagged, flag = masked_value is not None, native.type(masked_value or 0)
+
+    def fill(image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, out: npt.NDArray[Any]) -> int:
+        used = _NO_MASK if mask is None else mask.view(np.uint8)
+        return kernel(image.astype(native, copy=False), factor, mask is not None, used, flagged, flag, out)
+
+    return fill
 
 
 def _check(what: str, array: npt.NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -112,7 +112,7 @@ class PeakProcessor:
         """
         image = self._unpack(frame)
         placement = self._placement_for(image.shape)
-        found = find_peaks(image, placement.plan)
+        found = find_peaks(image, placement.plan, valid=self._settings.valid(image.dtype))
         hit = self._settings.is_hit(found.n_found)
         self._n_frames += 1
         self._n_hits += hit

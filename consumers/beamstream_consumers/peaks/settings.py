@@ -17,7 +17,7 @@ import numpy.typing as npt
 from beamstream.parameters import ParameterRangeError, Parameters, Value, tunable
 from beamstream_consumers.geometry import GeometryIncompleteError, read_geometry, to_geom
 from beamstream_consumers.geometry.reading import HDF5_SIGNATURE
-from beamstream_consumers.kernels.peakfinder8 import PEAK_PARAMETERS, PeakParameters
+from beamstream_consumers.kernels.peakfinder8 import PEAK_PARAMETERS, PeakParameters, valid_values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class HitRule:
     ----------
     min_hit_peaks, max_hit_peaks : int
         Fewest and most peaks of a hit.
+    lowest_valid : float or None
+        Pixels below it hold no count; None: what `valid_values` says of their type.
     mask : (n_slow, n_fast) array or None
         Not 0 where a pixel is bad, beside those that the stream's own mask calls so.
     geometry : str or None
@@ -37,6 +39,13 @@ class HitRule:
     min_hit_peaks: int = tunable(10, minimum=1, maximum=1_000_000, unit="peaks", help="Fewest peaks of a hit.")
     max_hit_peaks: int = tunable(
         2048, minimum=1, maximum=1_000_000, unit="peaks", help="Most peaks of a hit; more is an artefact."
+    )
+    lowest_valid: float | None = tunable(
+        None,
+        minimum=-1e9,
+        maximum=1e9,
+        unit="counts",
+        help="Pixels below it hold no count; without it 0 for signed integers, no limit for floats.",
     )
     mask: npt.NDArray[Any] | None = tunable(None, help="Not 0 where a pixel is bad, beside the detector's own mask.")  # noqa: RUF009 (a field)
     geometry: str | None = tunable(None, help="Text of a .geom or .poni file; without it the stream's own geometry.")
@@ -84,6 +93,11 @@ class PeakSettings:
     def values(self) -> dict[str, Value]:
         """Return the value of each parameter."""
         return {**asdict(self.finder), **{name: getattr(self.hits, name) for name in HIT_PARAMETERS}}
+
+    def valid(self, dtype: npt.DTypeLike) -> tuple[float, float]:
+        """Return which values of the frames are counts, as `find_peaks` takes it."""
+        lowest, ceiling = valid_values(dtype)
+        return lowest if self.hits.lowest_valid is None else self.hits.lowest_valid, ceiling
 
     def is_hit(self, n_peaks: int) -> bool:
         """Tell whether a frame with so many peaks is a hit."""

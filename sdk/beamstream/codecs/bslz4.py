@@ -34,17 +34,30 @@ MAX_SEEDEE_BYTES = 2**30
 def decode(payload: Bytes, shape: Shape, dtype: np.dtype[Any], out: Array | None) -> Array:
     """Unpack a chunk of bit-shuffled LZ4 blocks; see `beamstream.codecs.decode`."""
     n_bytes = size_bytes(shape, dtype, "bslz4")
-    block_bytes = read_header(payload, "bslz4", n_bytes) or DEFAULT_BLOCK_BYTES
-    if block_bytes % (GROUP * dtype.itemsize):
-        raise CorruptPayloadError("bslz4", f"blocks of {block_bytes} bytes are not whole groups of 8 {dtype}")
-    n_raw_bytes = n_bytes % (GROUP * dtype.itemsize)
-    check_blocks(payload, "bslz4", n_bytes - n_raw_bytes, block_bytes, n_raw_bytes)
+    block_bytes = checked_block_bytes(payload, shape, dtype)
     result = target(shape, dtype, out)
     if dectris.pays(payload.size, n_bytes, out, DECTRIS_BELOW_RATIO):
         dectris.unpack(payload, "bslz4", result)
     else:
         unpack_with_kernels(payload, elements(result), block_bytes)
     return result
+
+
+def checked_block_bytes(payload: Bytes, shape: Shape, dtype: np.dtype[Any]) -> int:
+    """Check header and block lengths of a chunk that is to hold such an array; return the size of a block [bytes].
+
+    Raises
+    ------
+    CorruptPayloadError, PayloadSizeError
+        If they contradict the array, one another, or the length of the payload.
+    """
+    n_bytes = size_bytes(shape, dtype, "bslz4")
+    block_bytes = read_header(payload, "bslz4", n_bytes) or DEFAULT_BLOCK_BYTES
+    if block_bytes % (GROUP * dtype.itemsize):
+        raise CorruptPayloadError("bslz4", f"blocks of {block_bytes} bytes are not whole groups of 8 {dtype}")
+    n_raw_bytes = n_bytes % (GROUP * dtype.itemsize)
+    check_blocks(payload, "bslz4", n_bytes - n_raw_bytes, block_bytes, n_raw_bytes)
+    return block_bytes
 
 
 def unpack_with_kernels(payload: Bytes, out: Array, block_bytes: int) -> None:

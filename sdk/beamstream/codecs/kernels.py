@@ -335,6 +335,16 @@ def unpack_bslz4_chunk(src: Bytes, start: int, out: Unsigned, n_block: int) -> t
     n_block : int
         Elements of a block, a multiple of 8.
     """
+    status, block, _end = unpack_bslz4_blocks(src, start, out, n_block)
+    return status, block
+
+
+@compiled
+def unpack_bslz4_blocks(src: Bytes, start: int, out: Unsigned, n_block: int) -> tuple[int, int, int]:
+    """Unpack as many blocks of a bit-shuffled chunk as `out` holds, from the one that begins at `start`.
+
+    Parameters and outcome are those of `unpack_bslz4_chunk`; the third number is where the block after the last begins.
+    """
     begin, end = uintp(start), uintp(start)
     n_block = min(n_block, out.size)
     # the bit rows as words: eight rows of a block always fill whole ones, and zeros are found eight bytes at a time
@@ -345,11 +355,11 @@ def unpack_bslz4_chunk(src: Bytes, start: int, out: Unsigned, n_block: int) -> t
         part = out[block * n_block : min((block + 1) * n_block, out.size)]
         status, begin, end = _next_block(src, end)
         if status != OK:
-            return status, block
+            return status, block, int(end)
         if not _unpack_lz4(src, begin, end, rows, uintp(0), uintp(part.size * out.itemsize)):
-            return BAD_LZ4, block
+            return BAD_LZ4, block, int(end)
         _unshuffle(words, plane, part)
-    return OK, 0
+    return OK, 0, int(end)
 
 
 # --- byte offset -------------------------------------------------------------------------------------------------

@@ -88,11 +88,11 @@ class DerivedStream:
         """
         self._send_declined()
         message_id, timestamp_ns = frame.message_id, frame.header.timestamp_ns
-        metadata = self._stamped(result)
         if result.array is not None and result.frame is not None:
             raise UsageError(
                 f"the result for message {message_id} has an array and a frame; only one of them can be sent"
             )
+        metadata = self._stamped(result.metadata)
         try:
             if result.array is not None:
                 future = self.producer.send_array(
@@ -118,11 +118,8 @@ class DerivedStream:
         self._sent.append(future)
         self.n_results += 1
 
-    def _stamped(self, result: Result) -> Mapping[str, Any]:
-        """Return what is said about a result, with the version of the parameters that it was made with."""
-        if self._tuning is None:
-            return result.metadata
-        return self._tuning.stamp(result.metadata, str(self.producer.address))
+    def _stamped(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        return metadata if self._tuning is None else self._tuning.stamp(metadata, str(self.producer.address))
 
     def decline(self, message_id: int) -> None:
         """Take note that a frame has no result here; sent with its neighbours, so that they become one entry."""

@@ -45,8 +45,8 @@ class StreamStart:
     n_expected: int | None
     broker: str
     n_parts: int = 1
-    tuning: Tuning | None = None
     group: str = ""
+    tuning: Tuning | None = None
 
     def refuse_datasets(self, who: str) -> None:
         """Refuse the stream if its messages are datasets, for handlers that know only messages of one part.

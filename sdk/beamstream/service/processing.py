@@ -33,22 +33,17 @@ class ProcessorHandler:
     Parameters
     ----------
     processor : Processor
-        What is done with frames.
+        What is done with frames; its parameters are tuned while it runs, if it has some (see `beamstream.parameters`).
     """
 
     def __init__(self, processor: Processor) -> None:
         self.name = processor.name
-        self._processor = processor
+        self.processor = processor
         self._streams: dict[str, DerivedStream] = {}
         self._server: Server | None = None
         self._made: tuple[str, Results] | None = None
         self._settling = contextlib.ExitStack()
         self._past = {"results": 0, "no_result": 0, "duplicate": 0, "conflict": 0}
-
-    @property
-    def processor(self) -> Processor:
-        """What is done with frames; its parameters can be changed where it is `Tunable`."""
-        return self._processor
 
     def open(self, stream: StreamStart) -> None:
         """Let the processor prepare, and open its derived streams.
@@ -62,7 +57,7 @@ class ProcessorHandler:
         """
         stream.refuse_datasets(self.name)
         self._made = None
-        outputs = self._processor.open(stream)
+        outputs = self.processor.open(stream)
         with contextlib.ExitStack() as undo:
             for name, output in outputs.items():
                 self._streams[name] = DerivedStream(output, stream)
@@ -88,7 +83,7 @@ class ProcessorHandler:
             What the processor raises, or what keeps a result from being sent.
         """
         if self._made is None or self._made[0] != frame.entry_id:
-            self._made = frame.entry_id, self._processor.process(frame)
+            self._made = frame.entry_id, self.processor.process(frame)
         results = self._made[1]
         without = declined(list(self._streams), results)
         for name, result in results.items():
@@ -138,7 +133,7 @@ class ProcessorHandler:
 
     def status(self) -> Mapping[str, int | float | str]:
         """Return what went to derived streams, and what the processor says."""
-        return {**self._counts(), **self._processor.status()}
+        return {**self._counts(), **self.processor.status()}
 
     def _counts(self) -> dict[str, int]:
         streams = list(self._streams.values())

@@ -18,6 +18,8 @@ from beamstream_consumers.geometry import GeometryShapeError
 from beamstream_consumers.kernels.peakfinder8 import PeakParameters
 from beamstream_consumers.peaks import PeakProcessor, PeakSettings
 from beamstream_consumers.peaks.settings import HitRule, geometry_text
+from beamstream_producers.sim.images.detectors import find_model
+from beamstream_producers.sim.images.frames import FrameMaker, Recipe
 
 SOURCE = Address("bt", "det", "run")
 SHAPE = (160, 200)
@@ -129,6 +131,15 @@ def test_pixels_that_the_detector_or_the_mask_calls_bad_are_left_out() -> None:
     assert sorted(peaks["fs"]) == [44.5, 74.5, 104.5, 134.5, 164.5]
 
 
+def test_what_is_below_the_lowest_valid_value_holds_no_count() -> None:
+    image = make_image(12).astype("i4")
+    image[:4] = -2  # as a PILATUS writes it
+    frame = frame_of(image)
+    for lowest, n_flagged in ((None, 4 * SHAPE[1]), (-5.0, 0), (1.0, int((image < 1).sum()))):
+        processor = opened(PeakProcessor(PeakSettings(hits=HitRule(lowest_valid=lowest))), nexus())
+        assert processor.process(frame)["peaks"].metadata["n_saturated"] == n_flagged
+
+
 def test_a_geometry_file_says_more_than_the_stream(tmp_path: Path) -> None:
     path = tmp_path / "jungfrau.geom"
     path.write_text(GEOM)
@@ -182,6 +193,18 @@ def test_the_same_frame_gives_the_same_results_whoever_is_asked() -> None:
     first, second = made(), made()
     assert first["peaks"].metadata == second["peaks"].metadata
     assert first["hits"].metadata == second["hits"].metadata
+
+
+def test_the_defaults_find_the_peaks_of_simulated_frames() -> None:
+    maker = FrameMaker(Recipe(model=find_model("500k"), seed=0, n_frames=10, hit_fraction=0.3))
+    slow, fast = maker.recipe.model.beam_center
+    mine = nexus(beam_center_x=fast, beam_center_y=slow, pixel_mask=maker.mask)
+    processor = opened(PeakProcessor(), mine)
+    for index in range(10):
+        truth = maker.truth(index)
+        summary = processor.process(frame_of(maker.make(index)))["peaks"].metadata
+        assert (summary["n_peaks"], summary["hit"]) == (len(truth.peaks), truth.hit)
+    assert processor.status()["hits"] == 3
 
 
 def test_derived_streams_say_what_they_were_made_of() -> None:

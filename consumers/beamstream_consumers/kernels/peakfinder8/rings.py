@@ -109,13 +109,14 @@ def count_values(
     n_bright = 0
     n_large = 0
     n_flagged = 0
-    plain = np.int64(max(-1.0, min(cut, float(N_VALUES - 1))))
+    first = np.int64(max(0.0, np.ceil(min(lowest, float(N_VALUES)))))  # from here to `plain` a value is just counted
+    plain = np.int64(max(-1.0, min(cut, float(N_VALUES - 1), np.ceil(ceiling) - 1)))
     for place in range(image.size):
         ring = rings[place]
         if ring >= LEFT_OUT:
             continue
         value = np.int64(image[place])
-        if 0 <= value <= plain:
+        if first <= value <= plain:
             counts[ring, value] += np.uint32(1)
             continue
         if not lowest <= value < ceiling:

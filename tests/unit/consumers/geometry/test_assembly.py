@@ -55,7 +55,7 @@ def test_gaps_between_panels_stay_empty() -> None:
     assert seen[0].tolist() == [1, 2, 3, 4, 5, 6, -1, -1, 25, 26, 27, 28, 29, 30]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(angle=st.floats(0, 2 * math.pi), n_slow=st.integers(1, 20), n_fast=st.integers(1, 20))
 def test_every_place_of_a_turned_panel_is_its_nearest_pixel(angle: float, n_slow: int, n_fast: int) -> None:
     c, s = math.cos(angle) * 1e-4, math.sin(angle) * 1e-4
