@@ -143,9 +143,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(result))
     else:
-        print(
-            f"{sample.name}, {len(sample.payload) / 1e6:.1f} MB packed; frames: {options.frames}, rounds: {options.rounds}"
-        )
+        print(f"{sample.name}, {len(sample.payload) / 1e6:.1f} MB; {options.frames} frames, {options.rounds} rounds")
         print(f"1 worker {medians[1]:.1f}, 2 workers {medians[2]:.1f} frames/s; ratio {ratio:.2f}, asked for {GOAL}")
 
 

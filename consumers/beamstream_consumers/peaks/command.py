@@ -97,7 +97,7 @@ def peaks(
 
       stream consume peaks 11012345/eiger/series_00042
 
-      stream consume peaks 11012345/eiger --follow --adc-threshold 15 --workers 4
+      stream consume peaks 11012345/eiger --follow --workers 4 --adc-threshold 15
 
       stream consume peaks 11012345/jungfrau --follow --geometry jf.geom
     """
