@@ -24,12 +24,69 @@ from beamstream_consumers.geometry.poni_format import parse_poni
 REFUSED = (GeometryFormatError, GeometryIncompleteError, GeometryShapeError)
 
 VALUES = st.sampled_from(
-    "0|1|3|-1|1e9|1e400|nan|inf|x|-y|+0.5x -0.5y|x+||1 mm|0.1 m|5 eV|/a/b|/a/b mm|true|%|ss|fs|p|0xff|-0x1|"
-    "9999999999999999999999|1,2|=|;|é".split("|")
+    [
+        "0",
+        "1",
+        "3",
+        "-1",
+        "1e9",
+        "1e400",
+        "nan",
+        "inf",
+        "x",
+        "-y",
+        "+0.5x -0.5y",
+        "x+",
+        "",
+        "1 mm",
+        "0.1 m",
+        "5 eV",
+        "/a/b",
+        "/a/b mm",
+        "true",
+        "%",
+        "ss",
+        "fs",
+        "p",
+        "0xff",
+        "-0x1",
+        "9999999999999999999999",
+        "1,2",
+        "=",
+        ";",
+        "é",
+    ]
 )
 KEYS = st.sampled_from(
-    "min_fs max_fs min_ss max_ss corner_x corner_y fs ss res coffset clen data dim0 dim1 mask mask_good mask0_badbits "
-    "no_index flag_equal max_adu min_x max_x min_y max_y panel adu_per_eV mask_edge_pixels".split()
+    [
+        "min_fs",
+        "max_fs",
+        "min_ss",
+        "max_ss",
+        "corner_x",
+        "corner_y",
+        "fs",
+        "ss",
+        "res",
+        "coffset",
+        "clen",
+        "data",
+        "dim0",
+        "dim1",
+        "mask",
+        "mask_good",
+        "mask0_badbits",
+        "no_index",
+        "flag_equal",
+        "max_adu",
+        "min_x",
+        "max_x",
+        "min_y",
+        "max_y",
+        "panel",
+        "adu_per_eV",
+        "mask_edge_pixels",
+    ]
 )
 OWNERS = st.sampled_from(["p/", "q/", "bad1/", "badx/", "", "group_", "/"])
 GOOD = ["p/min_fs=0", "p/max_fs=3", "p/min_ss=0", "p/max_ss=2", "p/corner_x=0", "p/corner_y=0"]
