@@ -55,9 +55,10 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Show it all: a server, a simulated detector, its connector, binning, monitor and writer, each a process.
+    """Show it all: a server, a simulated detector, its connector, binning, peak finder, monitor and writer.
 
-    Ends with the receipt, and with status 0 only if every frame was written and the file's checksum is the stream's.
+    Each is a process. Ends with the receipt and the hit rate, and with status 0 only if every frame was written and the
+    file's checksum is the stream's.
 
     Examples:
 
@@ -83,13 +84,13 @@ def _run(session: DemoSession, shell: Shell, options: DemoOptions, *, keep_runni
     """Run the demo to its end and return the exit status."""
     session.start()
     complete = session.watch(shell)
-    shell.progress.hide()
+    shell.display.hide()
     if not complete:
         typer.echo("demo: interrupted; the processes hand on what they have", err=True)
         session.crew.drain()
     receipt = session.draw_receipt()
     flaws = ["no stream was made"] if receipt is None else find_flaws(receipt, options.n_frames)
-    _print_outcome(receipt, flaws, as_json=as_json)
+    _print_outcome(receipt, flaws, session.count_hits(), as_json=as_json)
     if not complete:
         return INTERRUPTED
     if keep_running:
@@ -98,12 +99,14 @@ def _run(session: DemoSession, shell: Shell, options: DemoOptions, *, keep_runni
     return 1 if flaws else 0
 
 
-def _print_outcome(receipt: Receipt | None, flaws: list[str], *, as_json: bool) -> None:
+def _print_outcome(receipt: Receipt | None, flaws: list[str], n_hits: int, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps((receipt.as_dict() if receipt else {}) | {"flaws": flaws}))
+        typer.echo(json.dumps((receipt.as_dict() if receipt else {}) | {"flaws": flaws, "hits": n_hits}))
         return
     if receipt is not None:
         print_receipt(receipt)
+        share = n_hits / max(1, receipt.received)
+        typer.echo(f"demo: {n_hits} of {receipt.received} frames are hits ({share:.0%})", err=True)
     for flaw in flaws:
         typer.echo(f"demo: {flaw}", err=True)
     if not flaws:

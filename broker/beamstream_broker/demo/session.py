@@ -20,7 +20,9 @@ from .stages import (
     CONNECTOR,
     DETECTOR,
     ENDING,
+    HITS,
     MONITOR,
+    PEAKS,
     SERVER,
     STREAM,
     WRITE,
@@ -55,7 +57,7 @@ class DemoSession:
     def __init__(self, options: DemoOptions, directory: Path) -> None:
         self._options = options
         self._directory = directory
-        self._counts = {"produced": 0, BIN: 0, WRITE: 0}
+        self._counts = {"produced": 0, BIN: 0, PEAKS: 0, WRITE: 0}
         self._n_bytes = 0
         self._moved_at = time.monotonic()
         self._server: Server | None = None
@@ -120,9 +122,19 @@ class DemoSession:
             return None
         return make_receipt(self._server, STREAM)
 
+    def count_hits(self) -> int:
+        """Return how many frames show Bragg peaks, as far as they were looked at."""
+        state = read_state(self._server, StreamKeys(HITS)) if self._server else None
+        return 0 if state is None else state.n_received
+
     def snapshot(self) -> Snapshot:
         """Return what was last counted, for the progress display."""
-        events = {"produced": self._counts["produced"], "written": self._counts[WRITE], "binned": self._counts[BIN]}
+        events = {
+            "produced": self._counts["produced"],
+            "written": self._counts[WRITE],
+            "binned": self._counts[BIN],
+            "searched": self._counts[PEAKS],
+        }
         return Snapshot(events=events, payload_bytes=self._n_bytes, levels=self._seen())
 
     def _seen(self) -> dict[str, float]:
@@ -136,7 +148,7 @@ class DemoSession:
         state = read_state(self._server, StreamKeys(STREAM)) if self._server else None
         if self._server is None or state is None:
             return
-        counts = {"produced": state.n_received, BIN: 0, WRITE: 0}
+        counts = {"produced": state.n_received, BIN: 0, PEAKS: 0, WRITE: 0}
         for group in list_groups(self._server, STREAM):
             if group.name in counts:
                 counts[group.name] = max(0, min(group.position, state.n_received) - group.n_pending)

@@ -12,12 +12,15 @@ STREAM = Address("demo", "eiger", "series_00001")
 """The stream of the demo."""
 
 SERVER, DETECTOR, CONNECTOR = "server", "detector", "connector"
-BIN, WRITE, MONITOR = "bin", "write", "monitor"
+HITS = Address(STREAM.beamtime, f"{STREAM.source}-hits", STREAM.name)
+"""Where the frames go that show Bragg peaks."""
 
-ENDING = (DETECTOR, CONNECTOR, BIN, WRITE, MONITOR)
+BIN, PEAKS, WRITE, MONITOR = "bin", "peaks", "write", "monitor"
+
+ENDING = (DETECTOR, CONNECTOR, BIN, PEAKS, WRITE, MONITOR)
 """The processes that end by themselves once the series is over; the server stays."""
 
-DRAIN_ORDER = ((DETECTOR,), (CONNECTOR,), (BIN, WRITE, MONITOR))
+DRAIN_ORDER = ((DETECTOR,), (CONNECTOR,), (BIN, PEAKS, WRITE, MONITOR))
 """In which order these are ended before their time, so that each can hand on what it still has."""
 
 
@@ -76,6 +79,7 @@ def consumer_arguments(directory: Path) -> dict[str, list[str]]:
     return {
         WRITE: ["consume", "write", stream, "--follow", "--verify", "--directory", str(directory)],
         BIN: ["consume", "bin", stream, "--follow"],
+        PEAKS: ["consume", "peaks", stream, "--follow"],
         MONITOR: ["consume", "monitor", stream, "--follow", "--json"],
     }
 

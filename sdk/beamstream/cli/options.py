@@ -105,6 +105,16 @@ From = Annotated[
     typer.Option("--from", metavar="start|newest|ID", help="Where a new group begins."),
 ]
 
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="How many processes share the work; more of them may join from other hosts, by the same command.",
+    ),
+]
+
 Part = Annotated[
     int | None,
     typer.Option(

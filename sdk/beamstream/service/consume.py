@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 from beamstream.address import Address, SourceAddress, parse_where, split_url
 from beamstream.consumer import Consumer, ConsumerCounts
@@ -20,6 +23,10 @@ from .tuning import Tuning, find_tuning
 from .visit import LoopCounts, Visit
 
 log = logging.getLogger(__name__)
+
+
+Surroundings = Callable[[Callable[[], Snapshot]], AbstractContextManager[Shell]]
+"""Makes what surrounds a loop, given what says what it has counted."""
 
 
 class ConsumerLoop:
@@ -82,6 +89,7 @@ class ConsumerLoop:
 
     def _consume(self, address: Address, agenda: Agenda, shell: Shell) -> bool:
         consumer = self.counts.patiently(lambda: self._join(address), shell)
+        shell.joined(address, self.group, consumer.member)
         self._consumer = consumer
         try:
             visit = Visit(self._handler, consumer, self._broker, shell, self.counts, self._tuning)
@@ -128,7 +136,7 @@ class ConsumerLoop:
         }
         if self._tuning is not None:
             events |= {"retuned": self._tuning.n_changes, "tuning_refused": self._tuning.n_refused}
-        levels = {key: float(value) for key, value in self._handler.status().items() if not isinstance(value, str)}
+        levels = {key: value for key, value in self._handler.status().items() if not isinstance(value, str)}
         return Snapshot(events=events, payload_bytes=counts.n_bytes, levels=levels)
 
     @property
@@ -149,6 +157,7 @@ def run_handler(
     required: bool = False,
     part: int | None = None,
     metrics_port: int | None = None,
+    surroundings: Surroundings | None = None,
 ) -> int:
     """Run a consumer service until its streams are finished or a signal asks it to end.
 
@@ -172,6 +181,8 @@ def run_handler(
         Of streams whose messages are datasets, give the handler only this part of each, from 1.
     metrics_port : int, optional
         Port for Prometheus, on loopback.
+    surroundings : callable, optional
+        Gives the loop its signals and its progress, in place of `service_shell`; called with what it has counted.
 
     Returns
     -------
@@ -198,7 +209,9 @@ def run_handler(
     with contextlib.ExitStack() as stack:
         if required and isinstance(at, SourceAddress):
             stack.enter_context(joining_early(server, at, loop.group, start))
-        shell = stack.enter_context(service_shell(handler.name, loop.snapshot, metrics_port))
+        if surroundings is None:
+            surroundings = partial(service_shell, handler.name, metrics_port=metrics_port)
+        shell = stack.enter_context(surroundings(loop.snapshot))
         loop.run(Agenda(at, server, follow=follow), shell)
         status = shell.exit_status(failed=loop.failed)
     server.close()

@@ -81,7 +81,10 @@ class Processor(Protocol):
         ...
 
     def status(self) -> Mapping[str, int | float | str]:
-        """Return what the progress display and the metrics show beside the loop's own counts."""
+        """Return what the progress display and the metrics show beside the loop's own counts.
+
+        Integers are counts, and those of several workers are added; other numbers are averaged.
+        """
         ...
 
 

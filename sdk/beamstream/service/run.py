@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from beamstream.address import parse_where, split_url
 from beamstream.consumer.feed import Start
+from beamstream.errors import UsageError
+from beamstream.protocol.client import Server, broker_url
 
 from .consume import run_handler
 from .processing import ProcessorHandler
 from .processor import Processor
+from .shell import service_shell
+from .worker import Work
+from .workers import Supervisor
 
 
 def run_processor(
     make: Callable[[], Processor],
     where: str,
     *,
+    workers: int = 1,
     broker: str | None = None,
     group: str | None = None,
     start: Start = "start",
@@ -28,7 +35,10 @@ def run_processor(
     Parameters
     ----------
     make : callable
-        Makes the processor.
+        Makes the processor. With several workers it travels to other processes: a class, a function of a module, or a
+        `functools.partial` of one.
+    workers : int
+        How many processes share the work, as members of one group.
     where, broker, group, start, follow, required, part, metrics_port
         See `run_handler`.
 
@@ -39,9 +49,27 @@ def run_processor(
 
     Raises
     ------
+    UsageError
+        If there are no workers, or `where` or what `make` is given cannot be meant.
+    WorkerError
+        If workers cannot work.
     BeamstreamError
         As `run_handler`.
     """
+    if workers < 1:
+        raise UsageError(f"--workers {workers}: one at least has to do the work")
+    if workers > 1:
+        work = Work(
+            make=make,
+            where=where,
+            broker=broker,
+            group=group,
+            start=start,
+            follow=follow,
+            required=required,
+            part=part,
+        )
+        return _run_workers(work, workers, metrics_port)
     return run_handler(
         ProcessorHandler(make()),
         where,
@@ -53,3 +81,18 @@ def run_processor(
         part=part,
         metrics_port=metrics_port,
     )
+
+
+def _run_workers(work: Work, n_workers: int, metrics_port: int | None) -> int:
+    """Run several worker processes; the same errors as where there is one, before any is started if possible."""
+    name = work.make().name
+    url, text = split_url(work.where)
+    parse_where(text)
+    server = Server(broker_url(url or work.broker))
+    server.check()
+    supervisor = Supervisor(work, n_workers, server)
+    with service_shell(name, supervisor.snapshot, metrics_port) as shell:
+        supervisor.run(shell)
+        status = shell.exit_status(failed=supervisor.failed)
+    server.close()
+    return status

@@ -12,7 +12,9 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Protocol
 
+from beamstream.address import Address
 from beamstream.metrics import Snapshot, serve_metrics
 from beamstream.stop import Stop, handling_signals
 
@@ -22,6 +24,14 @@ log = logging.getLogger(__name__)
 
 STOPPING = b"\nstopping: what is here is handed on; a second Ctrl-C ends at once\n"
 """What whoever pressed Ctrl-C is told."""
+
+
+class Ticking(Protocol):
+    """What shows what goes on."""
+
+    def tick(self) -> None:
+        """Show something, if it is time; cheap enough to be called for every message."""
+        ...
 
 
 class Shell:
@@ -35,9 +45,11 @@ class Shell:
         Shows what goes on; the loop calls its `tick`.
     """
 
+    progress: Ticking
+
     def __init__(self, name: str, snapshot: Callable[[], Snapshot], log_every_s: float) -> None:
         self.stop = Stop()
-        self.progress = Progress(name, snapshot, log_every_s)
+        self.progress = self.display = Progress(name, snapshot, log_every_s)
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Ask for a drain; the second SIGINT does not wait for it."""
@@ -47,6 +59,9 @@ class Shell:
             # Neither logging nor print may be entered here: the signal may have come while either was at work.
             os.write(2, STOPPING)
         self.stop.on_signal(number)
+
+    def joined(self, address: Address, group: str, member: str) -> None:
+        """Take note that the service is a member of a group now."""
 
     def exit_status(self, *, failed: bool) -> int:
         """Return the process's exit status."""
@@ -84,5 +99,5 @@ def service_shell(
         stack.enter_context(handling_signals(shell))
         if metrics_port is not None:
             stack.callback(serve_metrics(metrics_port, name, snapshot))
-        stack.enter_context(shell.progress)
+        stack.enter_context(shell.display)
         yield shell

@@ -30,6 +30,8 @@ from beamstream_consumers.bin import BinProcessor
 from beamstream_consumers.crystfel.bridge import Bridge, BridgeOptions
 from beamstream_consumers.crystfel.endpoint import Endpoint
 from beamstream_consumers.crystfel.frames import FrameOptions
+from beamstream_consumers.integrate import IntegrateProcessor, IntegrationSettings
+from beamstream_consumers.peaks import PeakProcessor
 from beamstream_consumers.write.handler import WriteHandler
 from beamstream_producers.cbf import CbfSource, Folders
 from beamstream_producers.cbf.errors import FileReadError
@@ -124,7 +126,12 @@ def snapshots() -> Iterator[list[Snapshot]]:
         ProducerLoop(CbfSource(Folders([Path()]), remover=Remover()), SourceAddress("bt", "det"), NOBODY).snapshot(),
         *(
             ConsumerLoop(handler, NOBODY, group="any", start="start", required=False).snapshot()
-            for handler in (ProcessorHandler(BinProcessor(2)), WriteHandler(Path()))
+            for handler in (
+                ProcessorHandler(BinProcessor(2)),
+                ProcessorHandler(PeakProcessor()),
+                ProcessorHandler(IntegrateProcessor(IntegrationSettings())),
+                WriteHandler(Path()),
+            )
         ),
         BrokerService(Server(NOBODY)).snapshot(),
         Bridge(endpoint, NOBODY, BridgeOptions(frames=FrameOptions(masks={}))).snapshot(),

@@ -44,8 +44,8 @@ class PeakParameters:
         5.0,
         minimum=1.0,
         maximum=1000.0,
-        unit="standard deviations",
-        help="How far above the background pixels and peaks must be.",
+        unit="sigma",
+        help="How many standard deviations above the background pixels and peaks must be.",
     )
     min_pixel_count: int = tunable(2, minimum=1, maximum=1_000_000, unit="pixels", help="Fewest pixels of a peak.")
     max_pixel_count: int = tunable(200, minimum=1, maximum=1_000_000, unit="pixels", help="Most pixels of a peak.")

@@ -64,7 +64,7 @@ def test_a_mask_that_does_not_fit_is_refused_with_both_shapes() -> None:
 
 
 def test_parameters_are_within_bounds() -> None:
-    with pytest.raises(ParameterRangeError, match=r"minimum_snr=0\.5.*from 1 to 1000 standard deviations"):
+    with pytest.raises(ParameterRangeError, match=r"minimum_snr=0\.5.*from 1 to 1000 sigma"):
         PeakParameters(minimum_snr=0.5)
     with pytest.raises(ParameterTypeError, match="min_pixel_count"):
         PeakParameters(min_pixel_count=1.5)  # type: ignore[arg-type]
