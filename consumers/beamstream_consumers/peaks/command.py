@@ -8,7 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, Where, parse_source, parse_start
+from beamstream.cli.options import (
+    Broker,
+    Follow,
+    From,
+    Group,
+    MetricsPort,
+    Part,
+    Where,
+    Workers,
+    parse_source,
+    parse_start,
+)
 from beamstream.service import run_processor
 from beamstream_consumers.calibration_files import read_mask
 
@@ -65,6 +76,7 @@ def peaks(
             metavar="BEAMTIME/SOURCE", help="Data source of the peak lists; else SOURCE-peaks.", show_default=False
         ),
     ] = None,
+    workers: Workers = 1,
     broker: Broker = None,
     group: Group = None,
     start: From = "start",
@@ -85,7 +97,7 @@ def peaks(
 
       stream consume peaks 11012345/eiger/series_00042
 
-      stream consume peaks 11012345/eiger --follow --adc-threshold 15
+      stream consume peaks 11012345/eiger --follow --workers 4 --adc-threshold 15
 
       stream consume peaks 11012345/jungfrau --follow --geometry jf.geom
     """
@@ -113,6 +125,7 @@ def peaks(
     status = run_processor(
         make,
         where,
+        workers=workers,
         broker=broker,
         group=group,
         start=parse_start(start),
