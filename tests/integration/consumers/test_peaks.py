@@ -88,6 +88,7 @@ def test_a_hit_keeps_its_bytes_and_gets_its_peaks() -> None:
     peaks = hit.metadata["peaks"]
     assert peaks["fs"][:3] == [14.5, 44.5, 74.5]
     assert peaks["n_pixels"] == [4] * 12
+    assert peaks.keys() == {"fs", "ss", "intensity", "max_intensity", "snr", "n_pixels", "resolution"}
     assert {len(values) for values in peaks.values()} == {12}
 
 
