@@ -149,13 +149,13 @@ class Dataset(Frame):
     _payloads: tuple[Payload, ...]
 
     def __init__(self, *, payload: tuple[Payload, ...], **fields: Any) -> None:
-        defaults: dict[str, Any] = {"late": False, "n_deliveries": 1, "entry_id": ""}
+        defaults: dict[str, Any] = {"late": False, "n_deliveries": 1, "entry_id": "", "place": 0}
         for name, value in {**defaults, **fields, "_payloads": payload, "_joined": None}.items():
             object.__setattr__(self, name, value)
 
     def __reduce__(self) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
         """Travel to another process as what it was made of; views of one buffer become bytes of their own."""
-        names = ("address", "message_id", "header", "late", "n_deliveries", "entry_id")
+        names = ("address", "message_id", "header", "late", "n_deliveries", "entry_id", "place")
         fields = {name: getattr(self, name) for name in names}
         return _make_dataset, (tuple(bytes(payload) for payload in self._payloads), fields)
 
@@ -178,6 +178,7 @@ class Dataset(Frame):
                 late=self.late,
                 n_deliveries=self.n_deliveries,
                 entry_id=self.entry_id,
+                place=self.place,
             )
             for header, payload in zip(self.header.parts, self._payloads, strict=True)
         )

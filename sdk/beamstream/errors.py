@@ -72,6 +72,20 @@ class IncompleteDatasetError(UsageError):
         )
 
 
+class BatchTooLargeError(UsageError):
+    """A batch of so many frames is over the limit of one."""
+
+    def __init__(self, address: str, n_frames: int, frame_bytes: int, limit_bytes: int) -> None:
+        self.address = address
+        self.n_frames = n_frames
+        self.frame_bytes = frame_bytes
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"{address}: a batch of {n_frames} frames of {frame_bytes} bytes has {n_frames * frame_bytes} bytes, the "
+            f"limit is {limit_bytes}; ask for at most {limit_bytes // max(1, frame_bytes)}, or raise limit_bytes"
+        )
+
+
 class DatasetStreamError(UsageError):
     """A stream of datasets was given to something that takes messages of one part only."""
 

@@ -94,7 +94,7 @@ def serve(arguments: list[str]) -> int:
     parser.add_argument("--lease", type=float, default=0.2)
     parser.add_argument("--fail", type=int, default=0)
     options = parser.parse_args(arguments)
-    handler = ReducerHandler(SumReducer(options.fail), "sums", period_s=options.period, lease_s=options.lease)
+    handler = ReducerHandler(SumReducer(options.fail), period_s=options.period, lease_s=options.lease)
     try:
         return run_handler(handler, options.where, broker=options.broker, follow=True)
     except BeamstreamError as error:

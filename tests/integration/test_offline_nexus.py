@@ -19,8 +19,9 @@ from beamstream.errors import StreamFinishedError
 from beamstream.offline import RecordingFormatError, path_receipt
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
-from beamstream.service import StreamEnd, StreamStart
-from beamstream_consumers.write.handler import WriteHandler
+from beamstream.service import StreamEnd, StreamStart, run_handler
+from beamstream_consumers.write import WriteHandler
+from beamstream_consumers.write.errors import OthersWriteError
 from beamstream_producers.formats.simplon import Start
 from beamstream_producers.formats.simplon.nexus import stream_metadata
 
@@ -57,7 +58,14 @@ def send(broker: str, codec: str, *, finish: bool = True) -> None:
             images[number],
             codec=codec,
             timestamp_ns=FIRST_NS + number * 10_000_000,
-            metadata={"image_id": number - 1, "real_ns": 9_900_000, "dose": number / 8},
+            metadata={
+                "image_id": number - 1,
+                "real_ns": 9_900_000,
+                "dose": number / 8,
+                "note": f"image {number}",
+                "motors": {"omega": number / 10, "positions": [1.5] * number},
+                "peaks": {"fs": [0.5] * number, "ss": [1.5] * number, "n_pixels": [3] * number, "own": [1.0] * number},
+            },
         )
 
     with Producer(ADDRESS, broker=broker, n_expected=N_MESSAGES + 2, metadata=series_metadata(),
@@ -74,22 +82,35 @@ def send(broker: str, codec: str, *, finish: bool = True) -> None:
             producer.finish(N_MESSAGES, reason="incomplete")
 
 
-def write(broker: str, folder: Path, *, finish: bool = True) -> Path:
-    """Write the stream as `stream consume write` does."""
-    handler = WriteHandler(folder, "{stream}.nxs", min_free_bytes=0)
+ONE_FILE: dict[str, Any] = {}
+LAYOUTS = {"one file": ONE_FILE, "blocks": {"images_per_file": 5}, "members": {"shared": True}}
+each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+
+
+def write(broker: str, folder: Path, layout: dict[str, Any] = ONE_FILE, *, finish: bool = True) -> Path:
+    """Write the stream as `stream consume write` does; as two members of a group where that is the layout."""
+    members = [
+        WriteHandler(folder, "{stream}.nxs", min_free_bytes=0, verify=True, **layout)
+        for _ in range(2 if layout.get("shared") else 1)
+    ]
     with Consumer(ADDRESS, broker=broker, timeout_s=0.5) as frames:
-        handler.open(
-            StreamStart(address=ADDRESS, metadata=frames.metadata, n_expected=frames.n_expected, broker=broker)
-        )
+        for handler in members:
+            handler.open(
+                StreamStart(address=ADDRESS, metadata=frames.metadata, n_expected=frames.n_expected, broker=broker)
+            )
         for frame in all_there(frames):
-            handler.handle(frame)
-        handler.commit()
+            members[frame.message_id % len(members)].handle(frame)
+        for handler in members:
+            handler.commit()
         state = frames.state
     end = StreamEnd(
         last_id=state.last_id, n_expected=state.n_expected, reason=state.reason, next_stream=state.next_stream
     )
-    handler.close(end if finish else None)
-    return folder / ("run.nxs" if finish else "run.nxs.partial")
+    for handler in members[:-1]:
+        with pytest.raises(OthersWriteError):
+            handler.close(end)
+    report = members[-1].close(end if finish else None)
+    return Path(report["path"]) if report is not None else folder / "run.nxs.partial"
 
 
 def all_there(frames: Consumer) -> Iterator[Frame]:
@@ -102,10 +123,18 @@ def as_in_file(frame: Frame) -> Frame:
     return replace(frame, entry_id="")
 
 
-@pytest.mark.parametrize("codec", ["bslz4", "lz4", "lz4-block", "none", "byte-offset"])
-def test_a_written_file_gives_the_same_frames_as_the_broker(broker: str, tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize(
+    ("codec", "layout"),
+    [
+        *((codec, ONE_FILE) for codec in ("bslz4", "lz4", "lz4-block", "none", "byte-offset")),
+        *(("lz4-block", layout) for layout in LAYOUTS.values() if layout),
+    ],
+)
+def test_a_written_file_gives_the_same_frames_as_the_broker(
+    broker: str, tmp_path: Path, codec: str, layout: dict[str, Any]
+) -> None:
     send(broker, codec)
-    path = write(broker, tmp_path)
+    path = write(broker, tmp_path, layout)
     with Consumer(ADDRESS, broker=broker) as online, Consumer(path) as offline:
         expected, found = list(online), list(offline)
         assert [as_in_file(frame) for frame in found] == [as_in_file(frame) for frame in expected]
@@ -121,10 +150,16 @@ def test_a_written_file_gives_the_same_frames_as_the_broker(broker: str, tmp_pat
         assert caught.value.last_id == N_MESSAGES
 
 
-@pytest.mark.parametrize("codec", ["bslz4", "lz4-block", "byte-offset"])
-def test_the_receipt_of_a_written_file_is_the_streams(broker: str, tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize(
+    ("codec", "layout"),
+    [("bslz4", ONE_FILE), ("lz4-block", ONE_FILE), ("byte-offset", ONE_FILE)]
+    + [("bslz4", layout) for layout in LAYOUTS.values() if layout],
+)
+def test_the_receipt_of_a_written_file_is_the_streams(
+    broker: str, tmp_path: Path, codec: str, layout: dict[str, Any]
+) -> None:
     send(broker, codec)
-    path = write(broker, tmp_path)
+    path = write(broker, tmp_path, layout)
     server = Server(broker)
     online = make_receipt(server, ADDRESS)
     server.close()
@@ -136,9 +171,12 @@ def test_the_receipt_of_a_written_file_is_the_streams(broker: str, tmp_path: Pat
     assert json.loads(told.stdout)["checksum"] == online.checksum
 
 
-def test_the_stream_metadata_comes_back_without_what_the_writer_added(broker: str, tmp_path: Path) -> None:
+@each_layout
+def test_the_stream_metadata_comes_back_without_what_the_writer_added(
+    broker: str, tmp_path: Path, layout: dict[str, Any]
+) -> None:
     send(broker, "bslz4")
-    path = write(broker, tmp_path)
+    path = write(broker, tmp_path, layout)
     with Consumer(ADDRESS, broker=broker) as online, Consumer(path) as offline:
         expected, found = dict(online.metadata), dict(offline.metadata)
     left_out = expected["simplon"]
@@ -212,3 +250,78 @@ def test_metadata_without_an_entry_come_back_and_a_file_that_is_being_written_is
     handler.close(StreamEnd(last_id=1, n_expected=None, reason="complete", next_stream=None))
     with Consumer(tmp_path / "run.nxs") as offline:
         assert offline.metadata == {"camera": {"gain": 2, "name": "x"}}
+
+
+# --- what is no image, or not all of a stream -----------------------------------------------------------------------
+
+
+def put(broker: str, arrays: dict[int, Any], last_id: int, *, codec: str = "none", declined: bool = False) -> None:
+    """Send a stream of arrays, or of messages without payload; the other ids are declined, or missing."""
+    with Producer(ADDRESS, broker=broker, patience_s=0.05) as producer:
+        for number in range(1, last_id + 1):
+            if number not in arrays:
+                if declined:
+                    producer.decline(number)
+            elif arrays[number] is None:
+                producer.send(number, b"", metadata={"x": number}, timestamp_ns=FIRST_NS + number)
+            else:
+                producer.send_array(number, arrays[number], codec=codec, timestamp_ns=FIRST_NS + number)
+        producer.finish(last_id)
+
+
+def write_all(broker: str, folder: Path, **options: Any) -> Path:
+    """Write a stream as the service does."""
+    handler = WriteHandler(folder, "{stream}.nxs", min_free_bytes=0, **options)
+    assert run_handler(handler, str(ADDRESS), broker=broker) == 0
+    (path,) = (one for one in folder.iterdir() if one.name in ("run.nxs", "run_master.h5"))
+    return path
+
+
+def compare(broker: str, path: Path) -> None:
+    """Compare a file with its stream: messages, gaps, receipt."""
+    with Consumer(ADDRESS, broker=broker) as online, Consumer(path) as offline:
+        expected, found = list(online), list(offline)
+        assert [as_in_file(frame) for frame in found] == [as_in_file(frame) for frame in expected]
+        gaps = [{(gap.first_id, gap.last_id, gap.is_declined) for gap in one.take_gaps()} for one in (online, offline)]
+        assert gaps[0] == gaps[1]
+    server = Server(broker)
+    online_receipt = make_receipt(server, ADDRESS)
+    server.close()
+    there = path_receipt(path, verify=True)
+    groups = {"groups": [], "written": None, "file": None, "file_checksum": None}
+    assert replace(there, **groups) == replace(online_receipt, **groups)
+    assert online_receipt.file_checksum == there.checksum
+
+
+@pytest.mark.parametrize("options", [{}, {"images_per_file": 4}, {"shared": True}], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (7,), (40_000,), (2, 3, 4), None], ids=str)
+def test_what_is_no_image_comes_back_too(broker: str, tmp_path: Path, shape: Any, options: Any) -> None:
+    arrays = {i: None if shape is None else np.full(shape, i, "<u2") for i in (1, 2, 4, 5, 9)}
+    put(broker, arrays, 10, codec="bslz4" if shape == (40_000,) else "none")
+    compare(broker, write_all(broker, tmp_path, **options))
+
+
+@pytest.mark.parametrize("options", [{}, {"images_per_file": 2}, {"shared": True, "packed": True}], ids=str)
+def test_hits_come_back_with_their_ids_and_declined_ids_are_no_loss(broker: str, tmp_path: Path, options: Any) -> None:
+    put(broker, {i: np.full((3, 4), i, "<u2") for i in (3, 4, 9, 17)}, 20, codec="bslz4", declined=True)
+    path = write_all(broker, tmp_path, **options)
+    compare(broker, path)
+    assert path_receipt(path).clean
+
+
+def test_a_data_file_by_itself_is_read_as_what_it_has(broker: str, tmp_path: Path) -> None:
+    send(broker, "bslz4")
+    write(broker, tmp_path, {"images_per_file": 5})
+    with Consumer(tmp_path / "run_data_000002.h5") as offline:
+        assert [frame.message_id for frame in offline] == [6, 9, 10, 8]
+
+
+def test_a_missing_data_file_is_a_gap(broker: str, tmp_path: Path) -> None:
+    send(broker, "bslz4")
+    for layout in ({"images_per_file": 5}, {"shared": True}):
+        folder = tmp_path / "".join(layout)
+        path = write(broker, folder, layout)
+        (folder / "run_data_000002.h5").unlink()
+        with Consumer(path) as offline:
+            found = [frame.message_id for frame in offline]
+        assert 0 < len(found) < N_MESSAGES - 2

@@ -333,6 +333,7 @@ def test_a_threshold_changed_while_workers_run_changes_later_frames_only(broker,
     assert "threshold=50 was set by hand and is used in place of 5" in log.read_text()
 
     with Consumer(COUNTS, broker=broker) as counts:
+        counts_metadata = counts.metadata
         found = {frame.message_id: (frame.metadata, int(frame.array()[0])) for frame in counts}
     assert sorted(found) == list(range(1, 401))
     right = {1: 95, 2: 50}
@@ -342,6 +343,7 @@ def test_a_threshold_changed_while_workers_run_changes_later_frames_only(broker,
     told = [metadata["parameter_values"] for metadata, _ in found.values() if "parameter_values" in metadata]
     assert {values["threshold"] for values in told} == {5, 50}
     assert len(told) <= 4
+    assert counts_metadata["parameters"]["group"] == "count"
 
     shown = json.loads(stream("show", *where, "--json")[1])
     assert shown["version"] == 2

@@ -1,4 +1,4 @@
-"""A small handler with a parameter as a service of its own: what the tests of tuning start and kill.
+"""A small processor with a parameter as a service of its own: what the tests of tuning start and kill.
 
 It counts the pixels from a threshold on, and publishes the count under the frame's id.
 """
@@ -10,15 +10,13 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from beamstream import Frame, Gap, Producer
+from beamstream import Frame
 from beamstream.errors import BeamstreamError
 from beamstream.parameters import Parameters, Value, tunable
-from beamstream.service import StreamEnd, StreamStart, run_handler
-from beamstream.service.processor import derived_address
+from beamstream.service import Output, Result, Results, StreamStart, derived_address, run_processor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,42 +26,24 @@ class Settings:
     threshold: int = tunable(5, minimum=0, maximum=1000, unit="photons", help="Least intensity.")
 
 
-class CountingHandler:
-    """Publishes how many pixels reach the threshold."""
+class Counting:
+    """Counts the pixels that reach the threshold."""
 
     name = "count"
 
     def __init__(self, settings: Settings) -> None:
         self.parameters = Parameters.of(settings)
         self._settings = settings
-        self._producer: Producer | None = None
 
     def tune(self, values: Mapping[str, Value]) -> None:
         self._settings = Settings(**values)  # type: ignore[arg-type]
 
-    def open(self, stream: StreamStart) -> None:
-        self._tuning = stream.tuning
-        self._producer = Producer(derived_address(stream.address, "count"), broker=stream.broker, patience_s=30)
+    def open(self, stream: StreamStart) -> Mapping[str, Output]:
+        return {"counts": Output(address=derived_address(stream.address, "count"))}
 
-    def handle(self, frame: Frame) -> None:
-        assert self._producer is not None
-        assert self._tuning is not None
+    def process(self, frame: Frame) -> Results:
         count = np.array([(frame.array() >= self._settings.threshold).sum()])
-        metadata = self._tuning.stamp(frame.metadata, str(self._producer.address))
-        self._producer.send_array(frame.message_id, count, codec="none", metadata=metadata)
-
-    def gap(self, gap: Gap) -> None: ...
-
-    def commit(self) -> None:
-        assert self._producer is not None
-        assert self._producer.flush(30)
-
-    def close(self, end: StreamEnd | None) -> Mapping[str, Any] | None:
-        assert self._producer is not None
-        if end is not None:
-            self._producer.finish(end.last_id)
-        self._producer.close()
-        return None
+        return {"counts": Result(array=count, metadata=frame.metadata, codec="none")}
 
     def status(self) -> Mapping[str, int | float | str]:
         return {}
@@ -77,8 +57,8 @@ def main() -> int:
     parser.add_argument("--threshold", type=int, default=5)
     options = parser.parse_args()
     try:
-        handler = CountingHandler(Settings(threshold=options.threshold))
-        return run_handler(handler, options.where, broker=options.broker, follow=True)
+        settings = Settings(threshold=options.threshold)
+        return run_processor(lambda: Counting(settings), options.where, broker=options.broker, follow=True)
     except BeamstreamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

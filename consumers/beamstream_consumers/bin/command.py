@@ -36,6 +36,9 @@ def bin_frames(
         ),
     ] = None,
     workers: Workers = 1,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Make up for pixels that are left out: mean of the good ones times N x N.")
+    ] = False,
     broker: Broker = None,
     group: Group = None,
     start: From = "start",
@@ -48,8 +51,9 @@ def bin_frames(
 ) -> None:
     """Add up N x N pixels, and publish the smaller frames as a stream of their own, ids kept.
 
-    Masked and saturated pixels are left out. Where N does not divide the
-    detector, the last blocks hold what is left.
+    Masked and saturated pixels are left out and counted: a block is what its
+    good pixels have counted, and with --scale (float32) what all of them would
+    have. Where N does not divide the detector, the last blocks hold what is left.
 
     Examples:
 
@@ -58,7 +62,7 @@ def bin_frames(
       stream consume bin 11012345/eiger --follow --to 11012345/preview
     """
     status = run_processor(
-        partial(BinProcessor, factor, parse_source(to) if to else None),
+        partial(BinProcessor, factor, parse_source(to) if to else None, scale=scale),
         where,
         workers=workers,
         broker=broker,

@@ -28,7 +28,7 @@ _CLASSES = frozenset({"NXdetector", "NXdetector_module"})
 """Groups whose fields speak of pixels."""
 
 
-def binned_metadata(metadata: Mapping[str, Any], factor: int, source: str) -> dict[str, Any]:
+def binned_metadata(metadata: Mapping[str, Any], factor: int, source: str, *, scaled: bool = False) -> dict[str, Any]:
     """Return the metadata of the stream of blocks made from a stream of pixels.
 
     Parameters
@@ -39,13 +39,15 @@ def binned_metadata(metadata: Mapping[str, Any], factor: int, source: str) -> di
         Edge of a block [pixels].
     source : str
         Address of the stream that is binned.
+    scaled : bool
+        Whether blocks make up for the pixels that they leave out.
 
     Returns
     -------
     dict
-        ``entry``, the same tree in blocks, where there was one; ``binning``: ``factor`` and ``source``.
+        ``entry``, the same tree in blocks, where there was one; ``binning``: ``factor``, ``source`` and ``scaled``.
     """
-    binned: dict[str, Any] = {"binning": {"factor": factor, "source": source}}
+    binned: dict[str, Any] = {"binning": {"factor": factor, "source": source, "scaled": scaled}}
     if isinstance(entry := metadata.get("entry"), Mapping):
         binned["entry"] = _binned_group(entry, factor)
     return binned

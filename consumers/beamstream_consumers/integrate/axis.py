@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from beamstream.errors import UsageError
-from beamstream_consumers.geometry import Geometry, GeometryMaps, Panel
+from beamstream_consumers.geometry import Geometry, GeometryMaps, Panel, parse_text
+from beamstream_consumers.geometry.nexus_format import wavelength_a
 
 Values = npt.NDArray[np.float64]
 RadialMap = npt.NDArray[np.float64]
@@ -83,6 +85,25 @@ def find_axis(name: str) -> Axis:
     if name not in AXES:
         raise UsageError(f"there is no unit {name!r}; there are {', '.join(AXES)}")
     return AXES[name]
+
+
+def given_geometry(text: str, shape: tuple[int, int] | None, metadata: Mapping[str, Any]) -> Geometry:
+    """Return the geometry in a text, with the wavelength of the stream's metadata where the text has none.
+
+    Raises
+    ------
+    GeometryFormatError, GeometryIncompleteError
+        If it describes no detector, or does not say how many pixels it has.
+    GeometryShapeError
+        If it describes frames of another shape.
+    """
+    first = text.lstrip().partition("\n")[0]
+    name = first.lstrip(";# ").strip() if first[:1] in (";", "#") else ""
+    geometry = parse_text(text, name or "the geometry that was given", shape, metadata)
+    if shape is not None:
+        geometry.check(shape)
+    beam = wavelength_a(metadata)
+    return geometry if geometry.wavelength_a is not None or beam is None else geometry.at(wavelength_a=beam)
 
 
 def radial_positions(geometry: Geometry, axis: Axis, *, splits: bool) -> tuple[RadialMap, RadialMap | None]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamstream.errors import UsageError
-from beamstream_consumers.calibration_files import read_image, read_mask
+from beamstream_consumers.calibration_files import read_image
 from beamstream_consumers.corrections import CalibrationShapeError, Corrections, ValueRules, rules_of
 from beamstream_consumers.detector_metadata import pixel_mask
 from beamstream_consumers.geometry import Geometry, GeometryMaps
@@ -30,15 +30,12 @@ class Calibration:
 
     Attributes
     ----------
-    bad : (n_slow, n_fast) bool or None
-        Pixels that do not count.
     dark, flatfield : (n_slow, n_fast) or None
         What a pixel reads without a beam [ADU]; how sensitive it is.
     gain : (n_slow, n_fast), float or None
         What a photon adds [ADU].
     """
 
-    bad: npt.NDArray[np.bool_] | None = None
     dark: npt.NDArray[Any] | None = None
     gain: npt.NDArray[Any] | float | None = None
     flatfield: npt.NDArray[Any] | None = None
@@ -57,7 +54,6 @@ class Calibration:
             If one of them has another shape; both are named.
         """
         for what, array in (
-            ("mask", self.bad),
             ("dark", self.dark),
             ("gain", self.gain),
             ("flat field", self.flatfield),
@@ -85,19 +81,28 @@ def read_calibration(settings: IntegrationSettings) -> Calibration:
         if isinstance(gain, float) and not 0 < gain < np.inf:
             raise UsageError(f"--gain {settings.gain} is not above 0")
     return Calibration(
-        bad=None if settings.mask is None else read_mask(settings.mask),
         dark=None if settings.dark is None else read_image(settings.dark),
         gain=gain,
         flatfield=None if settings.flatfield is None else read_image(settings.flatfield),
     )
 
 
-def bad_pixels(geometry: Geometry, metadata: Mapping[str, Any], calibration: Calibration) -> npt.NDArray[np.bool_]:
-    """Return which pixels never count: by the geometry, the detector's own mask, the mask that was given."""
+def bad_pixels(geometry: Geometry, metadata: Mapping[str, Any], mask: npt.NDArray[Any] | None) -> npt.NDArray[np.bool_]:
+    """Return which pixels never count: by the geometry, the detector's own mask, the mask that was given.
+
+    Raises
+    ------
+    CalibrationShapeError
+        If that mask is of another shape.
+    """
     bad = GeometryMaps(geometry).bad.copy()
-    for mask in (pixel_mask(metadata, geometry.shape), calibration.bad):
-        if mask is not None:
-            bad |= mask
+    own = pixel_mask(metadata, geometry.shape)
+    if own is not None:
+        bad |= own
+    if mask is not None:
+        if mask.shape != geometry.shape:
+            raise CalibrationShapeError("mask", mask.shape, geometry.shape)
+        bad |= mask != 0
     return bad
 
 

@@ -7,6 +7,7 @@ exactly the program that they publish with. Differences are listed in decision 0
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -142,6 +143,18 @@ ENGINES: Mapping[str, Callable[[PixelMaps, int, tuple[float, float] | None], Eng
     {"numba": NumbaEngine, "pyfai": PyFaiEngine}
 )
 """Every engine by its name."""
+
+
+def check_engine(name: str) -> None:
+    """Look whether what the engine needs is there, before anything is read for it.
+
+    Raises
+    ------
+    PyFaiMissingError
+        If it is pyFAI's, and that is not installed.
+    """
+    if name == PyFaiEngine.name and importlib.util.find_spec("pyFAI") is None:
+        raise PyFaiMissingError
 
 
 def _bins_of(maps: PixelMaps, n_bins: int, limits: tuple[float, float] | None) -> RadialBins:

@@ -18,20 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from beamstream import Address, Frame, SourceAddress
-from beamstream.errors import ShapeError
+from beamstream.errors import CannotGoOnError, ShapeError, UsageError
 from beamstream.parameters import Parameters, Value
-from beamstream.service import StreamStart
-from beamstream.service.processor import Output, Result, Results, derived_address
+from beamstream.service import Output, Result, Results, StreamStart, derived_address
 from beamstream_consumers.corrections import Corrections
-from beamstream_consumers.detector_metadata import detector_of
 from beamstream_consumers.geometry import Geometry, GeometryIncompleteError, read_geometry
 
-from .axis import find_axis, normalization, radial_positions
-from .calibration import Calibration, bad_pixels, frame_corrections, read_calibration, valid_range
-from .engines import ENGINES, Engine, PixelMaps
+from .axis import find_axis, given_geometry, normalization, radial_positions
+from .calibration import bad_pixels, frame_corrections, read_calibration, valid_range
+from .engines import ENGINES, Engine, PixelMaps, check_engine
 from .errors import NoGeometryError, NormalizerError
-from .metadata import curve_metadata
-from .settings import IntegrationSettings, number_in
+from .metadata import announced_shape, curve_metadata
+from .settings import IntegrationSettings, makes_another_engine, number_in
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +49,13 @@ class IntegrateProcessor:
         How.
     to : SourceAddress, optional
         The data source whose streams are written; default: the source's own name with ``-integrate`` behind it.
+
+    Raises
+    ------
+    PyFaiMissingError
+        If pyFAI is to compute and is not installed.
+    CalibrationFileError, UsageError
+        If dark, gain or flat field cannot be read.
     """
 
     name = "integrate"
@@ -64,7 +69,8 @@ class IntegrateProcessor:
         self._engine: Engine | None = None
         self._used: Geometry | None = None
         self._pixels: npt.NDArray[Any] | None = None
-        self._calibration = Calibration()
+        check_engine(settings.engine)
+        self._calibration = read_calibration(settings)
         self._rules: tuple[np.dtype[Any], tuple[float, float], Corrections | None] | None = None
         self._n_integrated = 0
         self._n_engines = 0
@@ -76,14 +82,12 @@ class IntegrateProcessor:
         ------
         NoGeometryError
             If nobody says where the detector is.
-        GeometryFormatError, GeometryShapeError, CalibrationFileError, CalibrationShapeError, UsageError
+        GeometryFormatError, GeometryShapeError, CalibrationShapeError, UsageError
             If geometry, files and settings make no curve.
         """
-        stream.refuse_datasets(self.name)
         self._address, self._metadata = stream.address, stream.metadata
         self._engine = self._pixels = self._rules = None
-        self._calibration = read_calibration(self._settings)
-        self._used = geometry = self._geometry(None)
+        self._used = geometry = self._geometry(self._settings, None)
         if geometry is not None:
             self._engine = self._make_engine(geometry, self._settings)
         return {
@@ -100,8 +104,8 @@ class IntegrateProcessor:
         ------
         NotAnImageError, ShapeError
             If the message is no image that can be averaged.
-        GeometryShapeError
-            If the geometry is of another detector.
+        CannotGoOnError
+            If geometry or files are of another detector: no frame of this stream can be averaged.
         CodecError
             If the payload is damaged.
         NormalizerError
@@ -136,8 +140,9 @@ class IntegrateProcessor:
             If they make no curve; those before are used on.
         """
         tuned = replace(self._settings, **values)  # type: ignore[arg-type]  # checked by their declaration
-        if self._used is not None and _makes_another_engine(self._settings, tuned):
-            self._engine = self._make_engine(self._used, tuned)
+        if self._used is not None and makes_another_engine(self._settings, tuned):
+            geometry = self._needed_geometry(tuned, self._used.shape)
+            self._engine, self._used = self._make_engine(geometry, tuned), geometry
         self._settings, self._rules = tuned, None
 
     def status(self) -> Mapping[str, int | float | str]:
@@ -148,28 +153,31 @@ class IntegrateProcessor:
 
     def _engine_for(self, shape: tuple[int, ...]) -> Engine:
         """Return the engine, made now if the stream did not say how many pixels the detector has."""
-        if self._engine is None or self._used is None:
-            geometry = self._needed_geometry((shape[0], shape[1]))
-            self._engine, self._used = self._make_engine(geometry, self._settings), geometry
-        self._used.check(shape)
+        try:
+            if self._engine is None or self._used is None:
+                geometry = self._needed_geometry(self._settings, (shape[0], shape[1]))
+                self._engine, self._used = self._make_engine(geometry, self._settings), geometry
+            self._used.check(shape)
+        except UsageError as error:
+            raise CannotGoOnError(str(error)) from error
         return self._engine
 
-    def _geometry(self, shape: tuple[int, int] | None) -> Geometry | None:
+    def _geometry(self, settings: IntegrationSettings, shape: tuple[int, int] | None) -> Geometry | None:
         """Return the geometry; None if it cannot be known before the frames' shape is."""
-        source = self._settings.geometry or self._metadata
-        if shape is None and isinstance(mask := detector_of(self._metadata).get("pixel_mask"), np.ndarray):
-            shape = (mask.shape[0], mask.shape[1]) if mask.ndim == 2 else None
+        shape = shape or announced_shape(self._metadata)
         try:
-            return read_geometry(source, shape, self._metadata)
+            if settings.geometry is not None:
+                return given_geometry(settings.geometry, shape, self._metadata)
+            return read_geometry(self._metadata, shape)
         except GeometryIncompleteError as error:
             if shape is None and "how many pixels" in error.missing:
                 return None
-            if self._settings.geometry is not None:
+            if settings.geometry is not None:
                 raise
-            raise NoGeometryError(str(self._address), str(error)) from error
+            raise NoGeometryError(str(self._address), f"{error.where} does not say {error.missing}") from error
 
-    def _needed_geometry(self, shape: tuple[int, int]) -> Geometry:
-        geometry = self._geometry(shape)
+    def _needed_geometry(self, settings: IntegrationSettings, shape: tuple[int, int]) -> Geometry:
+        geometry = self._geometry(settings, shape)
         if geometry is None:
             raise NoGeometryError(str(self._address), "its geometry says nothing of its pixels")
         return geometry
@@ -182,7 +190,7 @@ class IntegrateProcessor:
         norm = normalization(geometry, solid_angle=settings.solid_angle, polarisation=settings.polarisation)
         if self._calibration.flatfield is not None:
             norm = (norm * self._calibration.flatfield).astype(np.float32)
-        bad = bad_pixels(geometry, self._metadata, self._calibration)
+        bad = bad_pixels(geometry, self._metadata, settings.mask)
         maps = PixelMaps(position=position, normalization=norm, bad=bad, half_width=half_width)
         limits = None
         if settings.radial_min is not None or settings.radial_max is not None:
@@ -235,9 +243,3 @@ class IntegrateProcessor:
             shape = (image.shape[0], image.shape[1])
             self._rules = (image.dtype, valid, frame_corrections(shape, self._calibration, valid))
         return self._rules[1:]
-
-
-def _makes_another_engine(before: IntegrationSettings, after: IntegrationSettings) -> bool:
-    """Say whether anything differs that an engine is made of."""
-    names = ("n_bins", "radial_min", "radial_max", "polarisation", "solid_angle")
-    return any(getattr(before, name) != getattr(after, name) for name in names)

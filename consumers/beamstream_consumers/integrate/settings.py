@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from beamstream.errors import UsageError
 from beamstream.parameters import Parameters, tunable
 from beamstream_consumers.kernels.azimuthal_average import ERROR_MODELS
@@ -25,10 +28,6 @@ class IntegrationSettings:
 
     Attributes
     ----------
-    geometry : str or None
-        A ``.poni``, ``.geom`` or NeXus file; None: the stream's metadata.
-    mask : str or None
-        A file with pixels that do not count, beside those that the detector and the geometry call bad.
     dark, gain, flatfield : str or None
         Files; of `gain` a number, too.
     unit : str
@@ -39,17 +38,19 @@ class IntegrationSettings:
         What computes it.
     normalize_by : str or None
         Key of the message's metadata, ``a.b`` for ``b`` within ``a``, that each curve is divided by.
+    geometry : str or None
+        Text of a ``.poni`` or ``.geom`` file; None: the stream's metadata.
+    mask : (n_slow, n_fast) array or None
+        Not 0 where a pixel does not count, beside those that the detector and the geometry call bad.
     n_bins, radial_min, radial_max, error_model, polarisation, solid_angle, valid_min, valid_max
-        What can be tuned while it runs; see each one's help.
+        See each one's help. What stands from `geometry` on can be tuned while it runs.
 
     Raises
     ------
     UsageError
-        If a choice is none of those there are.
+        If a choice is none of those there are, or the axis would end before it begins.
     """
 
-    geometry: str | None = None
-    mask: str | None = None
     dark: str | None = None
     gain: str | None = None
     flatfield: str | None = None
@@ -57,6 +58,8 @@ class IntegrationSettings:
     split: str = "no"
     engine: str = "numba"
     normalize_by: str | None = None
+    geometry: str | None = tunable(None, help="Text of a .geom or .poni file; none: the stream's own geometry.")
+    mask: npt.NDArray[Any] | None = tunable(None, help="Not 0 where a pixel is bad, beside the detector's own mask.")  # noqa: RUF009 (a field)
     n_bins: int = tunable(DEFAULT_BINS, minimum=1, maximum=MAX_BINS, help="Points of the curve.")
     radial_min: float | None = tunable(None, minimum=0, help="Where the axis begins; none: at the first good pixel.")
     radial_max: float | None = tunable(None, minimum=0, help="Where the axis ends; none: at the last good pixel.")
@@ -71,6 +74,8 @@ class IntegrationSettings:
         for option, value, known in (("--split", self.split, SPLITS), ("--engine", self.engine, tuple(ENGINES))):
             if value not in known:
                 raise UsageError(f"{option} {value} is none of {', '.join(known)}")
+        if self.radial_min is not None and self.radial_max is not None and self.radial_min >= self.radial_max:
+            raise UsageError(f"the axis cannot begin at {self.radial_min:g} and end at {self.radial_max:g}")
 
     @property
     def parameters(self) -> Parameters:
@@ -78,8 +83,18 @@ class IntegrationSettings:
         return Parameters.of(self, leave_out=FIXED)
 
 
-FIXED = ("geometry", "mask", "dark", "gain", "flatfield", "unit", "split", "engine", "normalize_by")
+FIXED = ("dark", "gain", "flatfield", "unit", "split", "engine", "normalize_by")
 """What cannot be tuned: it is told in the metadata of the derived stream, or is a matter of the machine."""
+
+
+def makes_another_engine(before: IntegrationSettings, after: IntegrationSettings) -> bool:
+    """Say whether anything differs that an engine is made of."""
+    names = ("geometry", "n_bins", "radial_min", "radial_max", "polarisation", "solid_angle")
+    if any(getattr(before, name) != getattr(after, name) for name in names):
+        return True
+    if before.mask is None or after.mask is None:
+        return before.mask is not after.mask
+    return not np.array_equal(before.mask, after.mask)
 
 
 def number_in(metadata: Any, key: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from beamstream.errors import BeamstreamError, CannotGoOnError, RetryLaterError, UsageError
 
@@ -32,6 +33,29 @@ class OutputError(CannotGoOnError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path} cannot be written: {reason}; no frame is lost: mend that and start the writer again")
+
+
+class LocksMissingError(CannotGoOnError):
+    """A file system on which nobody can tell whether another writer is at work."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"{path}: this file system gives no locks ({reason}); several writers of one stream need them: "
+            "mount it with locks, write to another --directory, or let one writer write one file"
+        )
+
+
+class OthersWriteError(RetryLaterError):
+    """Other members of the group still write their files of a recording that is to be put together."""
+
+    def __init__(self, path: Path, who: str) -> None:
+        self.path = path
+        self.who = who
+        super().__init__(
+            f"{path} is still written by {who}; the recording is put together when that is done, or has ended"
+        )
 
 
 class DiskFullError(RetryLaterError):
@@ -93,10 +117,17 @@ class NodeError(BeamstreamError):
         super().__init__(f"metadata {path!r} is left out: {reason}")
 
 
+class Failing(Protocol):
+    """What knows why a write failed, where HDF5 does not say it."""
+
+    failure: OSError | None
+
+
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
+def output_errors(path: Path, source: Failing | None = None) -> Iterator[None]:
     """Turn what h5py and the file system raise into `OutputError`."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        raise OutputError(path, str(error)) from error
+        reason = source.failure if source is not None and source.failure is not None else error
+        raise OutputError(path, str(reason)) from error

@@ -11,11 +11,14 @@ import numpy.typing as npt
 
 from beamstream import Frame
 
+from .column_kinds import CHUNK_ROWS
 from .errors import OutputError, RecordingConflictError, output_errors
+from .ledger import Ledger
 from .receipt import Receipt, read_receipt
+from .skeleton import MESSAGES, NOTES
 
-MESSAGES = "entry/beamstream/messages"
-"""Where the columns are."""
+BYTES_STORED = "bytes_stored"
+"""Attribute of a master: size of all arrays in its data files [bytes]."""
 
 
 class FinishedRecording:
@@ -24,12 +27,17 @@ class FinishedRecording:
     def __init__(self, path: Path) -> None:
         self.path = path
         with output_errors(path), h5py.File(path, "r") as file:
-            columns = file[MESSAGES]
-            self._received: npt.NDArray[np.bool_] = columns["received"][()].astype(np.bool_)
+            columns, notes = file[MESSAGES], file[NOTES]
             self._checksums: npt.NDArray[np.uint64] = columns["checksum"][()]
-            receipt = read_receipt(file["entry/beamstream"])
-            images = file["entry/data"].get("data")
-            self.report = report_of(receipt, images.id.get_storage_size() if images else 0)
+            ids, flags = columns["message_id"][()], columns["received"][()]
+            blocks = ((ids[at : at + CHUNK_ROWS], flags[at : at + CHUNK_ROWS]) for at in range(0, len(ids), CHUNK_ROWS))
+            said = notes.attrs
+            self.ledger = Ledger(int(said.get("first_id", 1)), packed=bool(said.get("packed", False)), blocks=blocks)
+            self.report: dict[str, Any] = {}
+            if "reason" in notes:
+                images = file["entry/data"].get("data")
+                stored = said.get(BYTES_STORED, images.id.get_storage_size() if images else 0)
+                self.report = report_of(read_receipt(notes), int(stored))
 
     def holds(self, frame: Frame) -> bool:
         """Return whether this very message is in the file.
@@ -39,10 +47,10 @@ class FinishedRecording:
         RecordingConflictError
             If another one is, under its id.
         """
-        index = frame.message_id - 1
-        if not 0 <= index < len(self._received) or not self._received[index]:
+        row = self.ledger.find(frame.message_id)
+        if row is None:
             return False
-        held = int(self._checksums[index])
+        held = int(self._checksums[row])
         if held != frame.header.checksum:
             raise RecordingConflictError(self.path, frame.message_id, held, frame.header.checksum)
         return True
@@ -59,7 +67,7 @@ def stream_of(path: Path) -> str | None:
 
 def stream_address(file: h5py.File) -> str | None:
     """Return which stream an open file holds."""
-    notes = file.get("entry/beamstream")
+    notes = file.get(NOTES)
     address = notes.attrs.get("address") if isinstance(notes, h5py.Group) else None
     return address if isinstance(address, str) else None
 

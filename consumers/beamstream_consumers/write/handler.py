@@ -1,13 +1,12 @@
-"""The `write` handler: one NeXus file per stream, safe before it is acknowledged, named when it is whole.
+"""The `write` handler: streams to NeXus files, safe before they are acknowledged, named when they are whole.
 
 A message is acknowledged after its bytes were handed to the operating system; they are on the disk at most a second
 later, so a killed writer loses nothing and a machine that loses power the last second. Messages come in any order
-and as often as they like: each has one place in the file.
+and as often as they like: each has one place in the files, whichever layout they have (`layouts`).
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +16,9 @@ from beamstream import Frame, Gap
 from beamstream.errors import BeamstreamError, RetryLaterError
 from beamstream.service import StreamEnd, StreamStart
 
-from .errors import DiskFullError, OutputExistsError
-from .finished import FinishedRecording, stream_of
-from .paths import DEFAULT_TEMPLATE, OutputPath, free_bytes, output_path, publish, unpublish
-from .recording import Recording
-
-log = logging.getLogger(__name__)
+from .errors import DiskFullError
+from .layouts import Layout, Options, choose_layout
+from .paths import DEFAULT_TEMPLATE, free_bytes
 
 MIN_FREE_BYTES = 1 << 30
 """Disk space that stays free [bytes]: enough for the metadata, logs, and the receipt of every open file."""
@@ -30,9 +26,12 @@ MIN_FREE_BYTES = 1 << 30
 SYNC_INTERVAL_S = 1.0
 """How often bytes are forced to the disk [s]: what a machine that loses power may lose."""
 
+LOOK_EVERY_S = 0.05
+"""How often the free space is looked at [s]: a fast disk takes half a GB meanwhile, less than stays free."""
+
 
 class WriteHandler:
-    """Writes the frames of a stream to a file.
+    """Writes the messages of a stream to one file or several.
 
     Parameters
     ----------
@@ -40,12 +39,23 @@ class WriteHandler:
         Where files are made.
     template : str
         Name of a file; may hold ``{beamtime}``, ``{source}``, ``{stream}``.
+    images_per_file : int, optional
+        A master and data files of so many messages; otherwise one file.
+    shared : bool
+        Several members of the group write: each its own data files, and one of them the master in the end.
+    packed : bool, optional
+        Rows in the order of arrival and not by id; by default for streams of which the first ids were declined.
     overwrite : bool
         Replace a finished file that is in the way.
     verify : bool
-        Read every frame back before the file gets its name.
+        Read every message back before a file gets its name.
     min_free_bytes : int
         Disk space that must stay free [bytes].
+
+    Raises
+    ------
+    UsageError
+        If these cannot be had together.
     """
 
     name = "write"
@@ -55,27 +65,37 @@ class WriteHandler:
         directory: Path,
         template: str = DEFAULT_TEMPLATE,
         *,
+        images_per_file: int | None = None,
+        shared: bool = False,
+        packed: bool | None = None,
         overwrite: bool = False,
         verify: bool = False,
         min_free_bytes: int = MIN_FREE_BYTES,
     ) -> None:
-        self._directory = directory
-        self._template = template
-        self._overwrite = overwrite
-        self._verify = verify
+        self._options = Options(
+            directory=directory,
+            template=template,
+            images_per_file=images_per_file,
+            shared=shared,
+            packed=packed,
+            overwrite=overwrite,
+            verify=verify,
+        )
         self._min_free_bytes = min_free_bytes
+        self._layout: Layout | None = None
         self._stream: StreamStart | None = None
-        self._output: OutputPath | None = None
-        self._recording: Recording | None = None
-        self._finished: FinishedRecording | None = None
+        self._gaps: list[Gap] = []
+        self._file = ""
+        self._place = directory
         self._synced_at_s = 0.0
+        self._looked_at_s = 0.0
         self._free_bytes = 0
         self._n_written = 0
         self._n_rewritten = 0
         self._n_rejected = 0
 
     def open(self, stream: StreamStart) -> None:
-        """Make the file, or go on with the one a writer before left.
+        """Make the files, or go on with those that a writer before left.
 
         Raises
         ------
@@ -87,33 +107,29 @@ class WriteHandler:
             If the stream's messages are datasets.
         """
         stream.refuse_datasets(self.name)
-        self._stream = stream
-        self._output = output = output_path(stream.address, self._directory, self._template)
         self._n_written = self._n_rewritten = self._n_rejected = 0
-        if output.final.exists() and not self._overwrite:
-            if stream_of(output.final) != str(stream.address) or output.partial.exists():
-                raise OutputExistsError(output.final, "is another recording")
-            self._finished = FinishedRecording(output.final)
-            log.info("%s is finished already; what comes again is compared with it", output.final)
-        elif output.partial.exists():
-            self._recording = Recording.resume(output.partial, stream)
-        else:
-            self._recording = Recording.create(output.partial, stream)
+        self._layout = layout = choose_layout(self._options, stream)
+        self._file = layout.output.final.name
+        self._place = layout.output.final
+        self._looked_at_s = 0.0
 
     def handle(self, frame: Frame) -> None:
-        """Write one frame.
+        """Write one message.
 
         Raises
         ------
         DiskFullError
             If too little space is left.
         ShapeError, NotAnImageError, CodecError, MessageIdError, RecordingConflictError
-            If the frame cannot stand in this file.
+            If the message cannot stand in this file.
         OutputError
             If the file cannot be written.
         """
+        if self._layout is None:
+            raise RuntimeError("a message came before its stream was opened")
         try:
-            new = self._write(frame)
+            self._check_space()
+            new = self._layout.write(frame)
         except RetryLaterError:
             raise
         except BeamstreamError:
@@ -123,74 +139,50 @@ class WriteHandler:
         self._n_rewritten += not new
 
     def gap(self, gap: Gap) -> None:
-        """Do nothing: what is missing is found at the end, and a late message still has its place."""
+        """Take note of ids without a message; a late one still has its place."""
+        if self._layout is not None:
+            self._layout.pass_over(gap)
 
     def commit(self) -> None:
         """Make what was handled safe from the death of this process, and once a second from that of the machine."""
-        if self._recording is None:
+        if self._layout is None:
             return
         now_s = time.monotonic()
         to_disk = now_s - self._synced_at_s >= SYNC_INTERVAL_S
-        self._recording.sync(to_disk=to_disk)
+        self._layout.commit(to_disk=to_disk)
         if to_disk:
             self._synced_at_s = now_s
 
     def close(self, end: StreamEnd | None) -> Mapping[str, Any] | None:
-        """Finish the file and give it its name; with `end` None leave it to be continued.
+        """Finish the files and give them their names; with `end` None leave them to be continued.
 
         Returns
         -------
         mapping
-            ``n_written``: frames in the file; ``n_rewritten``: frames that came again; ``n_rejected``: frames that
-            went back; ``n_missing``, ``checksum``, ``bytes_written``, ``path``; ``n_verified``: frames that were
-            read back, if that was wanted.
+            ``n_written``: messages in the files; ``n_rewritten``: messages that came again; ``n_rejected``: messages
+            that went back; ``n_missing``, ``checksum``, ``bytes_written``, ``path``; ``n_verified``: messages that
+            were read back, if that was wanted. None where that is not known yet: of several files without a master.
 
         Raises
         ------
         VerificationError
-            If a frame does not read back as it was received.
-        DiskFullError
-            If there is no room for the rest; to be called again.
+            If a message does not read back as it was received.
+        DiskFullError, OthersWriteError
+            If there is no room for the rest, or other members are not done; to be called again.
         OutputError
             If the file cannot be finished.
         """
+        if self._layout is None:
+            return None
         try:
-            report = self._finish(end)
+            report = self._layout.close(end)
         except RetryLaterError:
             raise  # everything is kept for the next attempt
         except BeamstreamError:
-            self._recording = self._finished = None
+            self._layout = None
             raise
-        self._recording = self._finished = None
-        return report
-
-    def _finish(self, end: StreamEnd | None) -> Mapping[str, Any] | None:
-        output, recording, finished = self._output, self._recording, self._finished
-        if output is None:
-            return None
-        if finished is not None:
-            report, path = dict(finished.report), output.final
-        elif recording is not None:
-            report, path = self._close_recording(recording, end), output.partial
-            if end is not None:
-                publish(output)
-                path = output.final
-        else:
-            return None
-        return report | {"n_rewritten": self._n_rewritten, "n_rejected": self._n_rejected, "path": str(path.resolve())}
-
-    def _close_recording(self, recording: Recording, end: StreamEnd | None) -> dict[str, Any]:
-        """Close a file, and read it back before if that is wanted and its stream has ended."""
-        if end is None or not self._verify:
-            return recording.close(end)
-        try:
-            n_verified = recording.verify()
-        except RetryLaterError:
-            raise
-        except BeamstreamError:
-            recording.close(None)
-            raise
-        return recording.close(end) | {"n_verified": n_verified}
+        self._layout = None
+        return None if report is None else report | {"n_rewritten": self._n_rewritten, "n_rejected": self._n_rejected}
 
     def status(self) -> Mapping[str, int | float | str]:
         """Return what was written since the stream was opened, and the space that was left then."""
@@ -199,33 +191,17 @@ class WriteHandler:
             "rewritten": self._n_rewritten,
             "rejected": self._n_rejected,
         }
-        if self._output is not None:
-            status["file"] = self._output.final.name
+        if self._file:
+            status["file"] = self._file
             status["free_gb"] = round(self._free_bytes / 1e9, 1)
         return status
 
-    def _write(self, frame: Frame) -> bool:
-        """Write one frame; return whether it was new."""
-        if self._finished is not None:
-            if self._finished.holds(frame):
-                return False
-            self._continue_finished()
-        if self._recording is None or self._output is None:
-            raise RuntimeError("a frame came before its stream was opened")
-        self._check_space(self._output)
-        return self._recording.add(frame)
-
-    def _continue_finished(self) -> None:
-        """Go on with a finished file: a message came that is not in it."""
-        if self._output is None or self._stream is None:
-            raise RuntimeError("a frame came before its stream was opened")
-        log.info("%s is continued: a message came late", self._output.final)
-        unpublish(self._output)
-        self._finished = None
-        self._recording = Recording.resume(self._output.partial, self._stream)
-
-    def _check_space(self, output: OutputPath) -> None:
+    def _check_space(self) -> None:
         """Raise `DiskFullError` while too little space is left."""
-        self._free_bytes = free_bytes(output.final)
+        now_s = time.monotonic()
+        if now_s - self._looked_at_s < LOOK_EVERY_S and self._free_bytes >= self._min_free_bytes:
+            return
+        self._looked_at_s = now_s
+        self._free_bytes = free_bytes(self._place)
         if self._free_bytes < self._min_free_bytes:
-            raise DiskFullError(output.final, self._free_bytes, self._min_free_bytes)
+            raise DiskFullError(self._place, self._free_bytes, self._min_free_bytes)

@@ -1,6 +1,6 @@
 """The images of a file: one dataset of chunks, each the very bytes that were received.
 
-A chunk is one image and its position is its message id - 1, so writing a message again writes the same chunk again.
+A chunk is one image; spectra and stacks of images that are too large to be written many at a time are kept alike.
 Nothing is compressed or decompressed here: what detectors send as bslz4 or lz4 is what HDF5's filters 32008 and
 32004 store, and every reader with these filters unpacks it. The exception are the byte offsets of CBF files, which no
 filter reads: they are packed anew as bslz4, the attribute ``codec`` tells what they were, and their bytes can be made
@@ -45,8 +45,8 @@ class ImageChunk:
     ----------
     message_id : int
         Which message it came in.
-    shape : (n_slow, n_fast)
-        Shape of the image.
+    shape : tuple of int
+        Shape of the array, (n_slow, n_fast) of an image.
     dtype : dtype
         Its pixels.
     codec : str
@@ -56,7 +56,7 @@ class ImageChunk:
     """
 
     message_id: int
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
     codec: str
     chunk: codecs.Hdf5Chunk
@@ -70,19 +70,17 @@ def image_chunk(frame: Frame) -> ImageChunk:
     NotAnImageError
         If the message carries no shape and dtype.
     ShapeError
-        If it is no image.
+        If its elements are no numbers.
     CodecError
         If HDF5 has no filter for its codec, or its bytes cannot be such an image: a reader would fail on them.
     """
     header = frame.header
     if header.shape is None or header.dtype is None:
         raise NotAnImageError(frame.message_id)
-    if len(header.shape) != 2:
-        raise ShapeError(f"message {frame.message_id} has shape {header.shape}; an image is (n_slow, n_fast)")
-    dtype = _pixel_dtype(frame.message_id, header.dtype)
+    dtype = element_dtype(frame.message_id, header.dtype)
     return ImageChunk(
         message_id=frame.message_id,
-        shape=(header.shape[0], header.shape[1]),
+        shape=tuple(header.shape),
         dtype=dtype,
         codec=header.codec,
         chunk=codecs.to_hdf5_chunk(frame.payload, header.codec, header.shape, dtype),
@@ -99,26 +97,29 @@ class ImageStack:
 
     Attributes
     ----------
-    image_shape : (n_slow, n_fast)
+    shape : tuple of int
         Shape of every image.
     """
+
+    is_batched = False
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
         self._codec = str(dataset.attrs["codec"])
         # h5py asks the library for each of these each time, which costs more than writing a small chunk
-        self._n_images, *image_shape = dataset.shape
+        self._n_images = int(dataset.shape[0])
         self._dtype = dataset.dtype
-        self.image_shape = (image_shape[0], image_shape[1])
+        self.shape: tuple[int, ...] = tuple(int(length) for length in dataset.shape[1:])
 
     @classmethod
-    def create(cls, group: h5py.Group, image: ImageChunk, n_expected: int | None) -> ImageStack:
-        """Make the dataset for images like `image`."""
+    def create(cls, group: h5py.Group, frame: Frame, n_images: int | None) -> ImageStack:
+        """Make the dataset for images like that of `frame`, with room for `n_images` if it is known how many come."""
+        image = image_chunk(frame)
         chunk = image.chunk
         filters = {"compression": chunk.filter_id, "compression_opts": chunk.filter_options}
         dataset = group.create_dataset(
             "data",
-            shape=(n_expected or GROW_AT_LEAST, *image.shape),
+            shape=(n_images or GROW_AT_LEAST, *image.shape),
             dtype=image.dtype,
             chunks=(1, *image.shape),
             maxshape=(None, *image.shape),
@@ -126,51 +127,62 @@ class ImageStack:
             **(filters if chunk.filter_id is not None else {}),
         )
         dataset.attrs["codec"] = image.codec
-        dataset.attrs["image_nr_low"] = 1
         return cls(dataset)
+
+    def prepare(self, frame: Frame) -> ImageChunk:
+        """Return what is to be written of a message.
+
+        Raises
+        ------
+        NotAnImageError, ShapeError, CodecError
+            If it is no image like those before.
+        """
+        image = image_chunk(frame)
+        if (image.shape, image.dtype, image.codec) != (self.shape, self._dtype, self._codec):
+            raise ShapeError(
+                f"message {image.message_id} is {image.shape} {image.dtype} {image.codec}; "
+                f"the images in the file are {self.shape} {self._dtype} {self._codec}"
+            )
+        return image
 
     @property
     def stored_bytes(self) -> int:
         """Size of all images as they are stored."""
         return int(self._dataset.id.get_storage_size())
 
-    def write(self, index: int, image: ImageChunk) -> None:
-        """Store one image as the chunk at `index`.
-
-        Raises
-        ------
-        ShapeError
-            If its shape, dtype or codec is not that of the images before.
-        """
-        if (image.shape, image.dtype, image.codec) != (self.image_shape, self._dtype, self._codec):
-            raise ShapeError(
-                f"message {image.message_id} is {image.shape} {image.dtype} {image.codec}; "
-                f"the images in the file are {self.image_shape} {self._dtype} {self._codec}"
-            )
-        if index >= self._n_images:
-            self._resize(max(int(index * GROW_FACTOR), index + GROW_AT_LEAST))
+    def write(self, row: int, image: ImageChunk) -> None:
+        """Store one image as the chunk at `row`."""
+        if row >= self._n_images:
+            self._resize(max(int(row * GROW_FACTOR), row + GROW_AT_LEAST))
         if not image.chunk.comes_back:
             self._dataset.attrs[BYTES_LOST] = int(self._dataset.attrs.get(BYTES_LOST, 0)) + 1
-        self._dataset.id.write_direct_chunk((index, 0, 0), image.chunk.data)
+        self._dataset.id.write_direct_chunk((row, *(0 for _ in self.shape)), image.chunk.data)
 
-    def payload(self, index: int) -> Payload | None:
-        """Read back the payload of the image at `index`; None where the chunk does not tell it.
+    def payload(self, row: int) -> Payload | None:
+        """Read back the payload of the image at `row`; None where the chunk does not tell it.
 
         A ``lz4-block`` that is as long as its pixels is stored unpacked (`codecs.to_hdf5_chunk` says why), and packing
         it again need not give the same bytes; likewise byte offsets of a wasteful sender.
         """
         if self._dataset.attrs.get(BYTES_LOST):
             return None
-        _, data = self._dataset.id.read_direct_chunk((index, 0, 0))
-        image_bytes = math.prod(self.image_shape) * self._dtype.itemsize
+        _, data = self._dataset.id.read_direct_chunk((row, *(0 for _ in self.shape)))
+        image_bytes = math.prod(self.shape) * self._dtype.itemsize
         if self._codec == "lz4-block" and len(data) - LZ4_BLOCK_HEADER_BYTES == image_bytes:
             return None
         return codecs.from_hdf5_chunk(data, self._codec, self._dtype)
 
+    def flush(self) -> None:
+        """Do nothing: chunks are written at once."""
+
     def cut(self, n_images: int) -> None:
-        """Let the dataset end with image `n_images`."""
+        """Let the dataset end with its image `n_images`."""
         self._resize(n_images)
-        self._dataset.attrs["image_nr_high"] = n_images
+
+    def number(self, first_id: int) -> None:
+        """Say which images these are: their numbers, counted from 1, as the file writers of detectors say it."""
+        self._dataset.attrs["image_nr_low"] = np.uint64(first_id)
+        self._dataset.attrs["image_nr_high"] = np.uint64(first_id + self._n_images - 1)
 
     def _resize(self, n_images: int) -> None:
         """Give the dataset room for so many images."""
@@ -178,14 +190,14 @@ class ImageStack:
         self._n_images = n_images
 
 
-def _pixel_dtype(message_id: int, name: str) -> np.dtype[Any]:
-    """Return the dtype of pixels called `name`."""
+def element_dtype(message_id: int, name: str) -> np.dtype[Any]:
+    """Return the dtype of elements called `name`; raises `ShapeError` where they are no numbers."""
     try:
         dtype = np.dtype(name)
     except TypeError as error:
         raise ShapeError(f"message {message_id} is of {name!r}, which is no dtype") from error
     if dtype.kind not in "iuf":
-        raise ShapeError(f"message {message_id} is of {dtype}; images are of integers or floats")
+        raise ShapeError(f"message {message_id} is of {dtype}; arrays are of integers or floats")
     return dtype
 
 

@@ -1,4 +1,4 @@
-"""Where a stream is written to: the file's name, its name while it is being written, and the space around it.
+"""Where a stream is written to: names of files, their names while they are being written, and the space around them.
 
 A file is called `<name>.partial` until its stream has ended and every byte of it is on the disk; it gets its name by
 an atomic rename. Whoever sees `<name>` therefore sees all of it.
@@ -7,6 +7,7 @@ an atomic rename. Whoever sees `<name>` therefore sees all of it.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,59 @@ class OutputPath:
     @property
     def partial(self) -> Path:
         """What it is called while it is being written."""
-        return self.final.with_name(self.final.name + ".partial")
+        return self.final.with_name(self.final.name + PARTIAL)
+
+
+MASTER = "_master.h5"
+"""What the name of a master ends with; programs of the field look for it."""
+
+PARTIAL = ".partial"
+"""What the name of a file ends with while it is being written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesPaths:
+    """Names of a master, its data files, and the claims on them.
+
+    Attributes
+    ----------
+    stem : Path
+        What all of them begin with.
+    """
+
+    stem: Path
+
+    @property
+    def master(self) -> OutputPath:
+        """The master."""
+        return OutputPath(final=self.stem.with_name(self.stem.name + MASTER))
+
+    @property
+    def claims(self) -> Path:
+        """The file of claims."""
+        return self.stem.with_name(f"{self.stem.name}{MASTER}.claims")
+
+    def data(self, number: int) -> OutputPath:
+        """Return data file `number`, from 1."""
+        return OutputPath(final=self.stem.with_name(f"{self.stem.name}_data_{number:06d}.h5"))
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the data files that are there, finished or not."""
+        pattern = re.compile(rf"{re.escape(self.stem.name)}_data_(\d{{6,9}})\.h5(?:{re.escape(PARTIAL)})?")
+        if not self.stem.parent.is_dir():
+            return []
+        matches = (pattern.fullmatch(path.name) for path in self.stem.parent.iterdir())
+        return sorted({int(match[1]) for match in matches if match})
+
+
+def series_paths(output: OutputPath) -> SeriesPaths:
+    """Return the names of a series, from what one file would be called."""
+    name = output.final.name
+    for ending in (MASTER, ".nxs", ".h5", ".hdf5", ".hdf", ".cxi"):
+        if name.endswith(ending) and len(name) > len(ending):
+            name = name.removesuffix(ending)
+            break
+    return SeriesPaths(stem=output.final.with_name(name))
 
 
 def output_path(address: Address, directory: Path, template: str = DEFAULT_TEMPLATE) -> OutputPath:

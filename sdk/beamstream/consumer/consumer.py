@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -41,6 +41,7 @@ from .direct import DirectReads
 from .feed import Feed, GroupFeed, Start, WholeFeed, check_start, entry_before
 from .fetcher import Fetcher
 from .group import GroupMember
+from .loops import Loops
 from .parts import check_part
 from .sign import Sign
 
@@ -58,7 +59,7 @@ WAIT_FOR_STREAM_S = 0.1
 """How often a stream that is not there yet is looked for [s]."""
 
 
-class Consumer(DirectReads):
+class Consumer(Loops, DirectReads):
     """Reads one stream.
 
     Parameters
@@ -111,9 +112,6 @@ class Consumer(DirectReads):
     ...     for frame in frames:
     ...         image = frame.array()
     """
-
-    _given_back = ""
-    """Entry that was handed back last: a loop that comes for the next one is not done with it."""
 
     def __new__(cls, where: str | Address | os.PathLike[str], **_options: Any) -> Consumer:
         """Make the reader that `where` needs: this one, or one of files."""
@@ -259,27 +257,6 @@ class Consumer(DirectReads):
             self._delivery.put(frame)
             raise
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield messages until the stream is finished; each is acknowledged when the next one is asked for.
-
-        One that the loop has given back is not. A loop that is left by an exception leaves its frame unacknowledged: it
-        is given back when the consumer closes.
-
-        Raises
-        ------
-        NothingNewError
-            If nothing came within the consumer's `timeout_s`.
-        """
-        while True:
-            try:
-                frame = self.next(self._timeout_s)
-            except StreamFinishedError:
-                return
-            self._given_back = ""
-            yield frame
-            if self._acknowledger is not None and self._given_back != frame.entry_id:
-                self.acknowledge(frame)
-
     # --- acknowledging -----------------------------------------------------------------------------------------
 
     def acknowledge(self, what: Frame | int | range) -> None:
@@ -318,14 +295,14 @@ class Consumer(DirectReads):
         member = self._with_group().member
         if delay_s is not None and not 0 <= delay_s <= MAX_DELAY_S:
             raise UsageError(f"a delay of {delay_s} s cannot be; it lies between 0 and {MAX_DELAY_S:g} s")
-        self._given_back = frame.entry_id
+        self._given_back |= {frame.entry_id}
         buried = self._with_retries(lambda: member.give_back(frame.message_id, frame.entry_id, delay_s, why))
         self.counts.n_dead += buried
         self._gave_back = self._gave_back or not buried
 
     def hand_back(self, frame: Frame) -> None:
         """Leave a frame to others, untried: when this consumer closes they get it, and it counts as no attempt."""
-        self._given_back = frame.entry_id
+        self._given_back |= {frame.entry_id}
         self._with_group().member.hand_back(frame.entry_id)
 
     def flush(self) -> None:

@@ -18,7 +18,8 @@ class ConsumerCounts(RetryCounts):
 
     `n_skipped`: their payload had left memory; `n_corrupt`: their checksum failed; `n_missing`: they, or the
     part that is read, never came; `n_incomplete`: datasets delivered without all of their parts; `n_expired`: they
-    became older than the stream is kept before they were read; `n_declined`: nothing was to come, which is no loss.
+    became older than the stream is kept before they were read; `n_declined`: nothing was to come, which is no loss;
+    `n_rejected`: they could not be put into a batch.
     """
 
     n_delivered: int = 0
@@ -32,6 +33,7 @@ class ConsumerCounts(RetryCounts):
     n_dead: int = 0
     n_incomplete: int = 0
     n_declined: int = 0
+    n_rejected: int = 0
 
     def add_delivered(self, header: Header) -> None:
         """Count a message that is handed out."""

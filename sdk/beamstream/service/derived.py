@@ -26,7 +26,6 @@ from beamstream.state import StreamState
 from .handler import StreamEnd, StreamStart
 from .processor import Output, Result
 from .settled import Settled, settled, waited_for
-from .tuning import STAMP
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class DerivedStream:
         self.producer = Producer(
             output.address,
             broker=stream.broker,
-            metadata=output.metadata if stream.tuning is None else {**output.metadata, STAMP: stream.tuning.describe()},
+            metadata=output.metadata if stream.tuning is None else stream.tuning.describe(output.metadata),
             n_expected=stream.n_expected,
             patience_s=PATIENCE_S,
             block_timeout_s=WAIT_S,
@@ -113,6 +112,8 @@ class DerivedStream:
             else:
                 future = self.producer.send(message_id, b"", timestamp_ns=timestamp_ns, metadata=metadata)
         except QueueFullError as error:
+            if self._tuning is not None:
+                self._tuning.take_back(str(self.producer.address))
             raise RetryLaterError(str(error)) from error
         self._sent.append(future)
         self.n_results += 1

@@ -133,7 +133,9 @@ class ProcessorHandler:
 
     def status(self) -> Mapping[str, int | float | str]:
         """Return what went to derived streams, and what the processor says."""
-        return {**self._counts(), **self.processor.status()}
+        always = ("results", "no_result")
+        counts = {name: number for name, number in self._counts().items() if number or name in always}
+        return {**counts, **self.processor.status()}
 
     def _counts(self) -> dict[str, int]:
         streams = list(self._streams.values())

@@ -87,8 +87,7 @@ def run_reducer(
     BeamstreamError
         As `run_handler`; `CannotGoOnError` where the newest result cannot be read, or another process has taken over.
     """
-    group = group or reducer.name
-    handler = ReducerHandler(reducer, group, from_start=start == "start", period_s=period_s)
+    handler = ReducerHandler(reducer, from_start=start == "start", period_s=period_s)
     return run_handler(
         handler,
         where,

@@ -74,8 +74,6 @@ class ReducerHandler:
     ----------
     reducer : Reducer
         What is done.
-    group : str
-        Its consumer group.
     from_start : bool
         Whether a new group begins at the start of the stream.
     period_s : float
@@ -92,7 +90,6 @@ class ReducerHandler:
     def __init__(
         self,
         reducer: Reducer,
-        group: str,
         *,
         from_start: bool = True,
         period_s: float = PERIOD_S,
@@ -105,7 +102,7 @@ class ReducerHandler:
             every_s=period_s, n_messages=MAX_HELD_MESSAGES, n_bytes=MAX_HELD_BYTES, when_idle=True, opens_first=True
         )
         self._reducer = reducer
-        self._group = group
+        self._group = ""
         self._from_start = from_start
         self._lease_s = lease_s
         self.parameters = _with_resets(reducer)
@@ -152,10 +149,15 @@ class ReducerHandler:
             If another process of the group is at work: this one is its spare.
         CannotGoOnError
             If the newest result cannot be read.
-        DatasetStreamError
-            If the messages are datasets.
+        DatasetStreamError, UsageError
+            If the messages are datasets, or come from files.
         """
         stream.refuse_datasets(self.name)
+        if not stream.group:
+            raise UsageError(
+                f"{stream.address} is read from files; {self.name} adds up streams of a broker: 'stream produce replay'"
+            )
+        self._group = stream.group
         if self._server is None:
             self._server = Server(stream.broker)
         if self._lease is None:
@@ -187,11 +189,11 @@ class ReducerHandler:
         if newest is not None or self._from_start:
             self._set_group(server, stream)
         self._reset_if_wanted()
-        tuning = {} if stream.tuning is None else {"parameters": stream.tuning.describe()}
+        metadata = {**output.metadata, "reduced": {"of": str(stream.address), "group": self._group}}
         self._producer = Producer(
             output.address,
             broker=stream.broker,
-            metadata={**output.metadata, **tuning, "reduced": {"of": str(stream.address), "group": self._group}},
+            metadata=metadata if stream.tuning is None else stream.tuning.describe(metadata),
             block_timeout_s=WAIT_S,
             retry_timeout_s=None,
         )

@@ -131,16 +131,21 @@ class Tuning:
             stamped[VALUES] = self._version.described
         return stamped
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the metadata of a derived stream says: group, version and values when it was opened."""
+    def take_back(self, output: str) -> None:
+        """Say that the last stamped result was not sent: the next one has the values."""
+        self._told.discard(output)
+
+    def describe(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the metadata of a derived stream with what it is made with at its beginning."""
         if self._version is None:
-            return {}
-        return {
+            return metadata
+        begun_with = {
             "source": str(self._store.source),
             "group": self._store.group,
             "version": self._version.number,
             "values": self._version.described,
         }
+        return {**metadata, STAMP: begun_with}
 
     # --- taking over -------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ def test_binned_frames_have_the_ids_and_the_sums_of_their_frames(broker: str) ->
         assert frame.array()[2, 3] == good[8:12, 12:16].sum()
         assert frame.metadata["sum"] == good.sum()
         assert frame.metadata["n_masked"] == 2 * SHAPE[1] + 1
+        assert frame.metadata["n_flagged"] == 1
         assert (frame.metadata["factor"], frame.metadata["start_ns"]) == (4, frame.message_id)
 
 

@@ -27,6 +27,10 @@ from beamstream.service.processing import ProcessorHandler
 from beamstream.service.produce import ProducerLoop
 from beamstream_broker.service import BrokerService
 from beamstream_consumers.bin import BinProcessor
+from beamstream_consumers.crystfel.bridge import Bridge, BridgeOptions
+from beamstream_consumers.crystfel.endpoint import Endpoint
+from beamstream_consumers.crystfel.frames import FrameOptions
+from beamstream_consumers.integrate import IntegrateProcessor, IntegrationSettings
 from beamstream_consumers.peaks import PeakProcessor
 from beamstream_consumers.write.handler import WriteHandler
 from beamstream_producers.cbf import CbfSource, Folders
@@ -116,16 +120,24 @@ def test_every_metric_is_described() -> None:
 def snapshots() -> Iterator[list[Snapshot]]:
     """What each service has to say before anything has happened."""
     source = EigerSource("ipc:///nobody")
+    endpoint = Endpoint("tcp://127.0.0.1:0")
     yield [
         ProducerLoop(source, SourceAddress("bt", "det"), NOBODY).snapshot(),
         ProducerLoop(CbfSource(Folders([Path()]), remover=Remover()), SourceAddress("bt", "det"), NOBODY).snapshot(),
         *(
             ConsumerLoop(handler, NOBODY, group="any", start="start", required=False).snapshot()
-            for handler in (ProcessorHandler(BinProcessor(2)), ProcessorHandler(PeakProcessor()), WriteHandler(Path()))
+            for handler in (
+                ProcessorHandler(BinProcessor(2)),
+                ProcessorHandler(PeakProcessor()),
+                ProcessorHandler(IntegrateProcessor(IntegrationSettings())),
+                WriteHandler(Path()),
+            )
         ),
         BrokerService(Server(NOBODY)).snapshot(),
+        Bridge(endpoint, NOBODY, BridgeOptions(frames=FrameOptions(masks={}))).snapshot(),
     ]
     source.close()
+    endpoint.close()
 
 
 def test_every_event_and_every_level_is_described(snapshots: list[Snapshot]) -> None:

@@ -90,7 +90,7 @@ def find_layout(path: Path, files: OpenFiles, channel: str | None, n_promised: i
     file = files.file(path)
     with reading(path):
         data = file.get(DATA)
-        links = _numbered(data) if isinstance(data, h5py.Group) else []
+        links = numbered_links(data) if isinstance(data, h5py.Group) else []
     if links:
         if channel is not None:
             raise ChannelError(path, channel, ())
@@ -103,7 +103,7 @@ def find_layout(path: Path, files: OpenFiles, channel: str | None, n_promised: i
     return None
 
 
-def _numbered(data: h5py.Group) -> list[tuple[int, str]]:
+def numbered_links(data: h5py.Group) -> list[tuple[int, str]]:
     """Return the names of the data files' links, in the order of their numbers."""
     found: list[tuple[int, str]] = []
     for name in data:

@@ -9,25 +9,28 @@ from __future__ import annotations
 import abc
 import bisect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from beamstream.address import Address
 from beamstream.dataset import make_frame
 from beamstream.errors import CorruptDataError
-from beamstream.frame import Frame, Gap, Header
+from beamstream.frame import DECLINED, Frame, Gap, Header
 from beamstream.offline.errors import RecordingFormatError
 from beamstream.offline.recording import Item
 from beamstream.receipt import Contents
 from beamstream.state import StreamState
 
 from .files import OpenFiles, reading
-from .images import ImageDataset, LayoutError, StoredImage, without
+from .images import ImageDataset, LayoutError, StoredImage, merge_ranges, without
+
+if TYPE_CHECKING:
+    from .nexus_arrays import ArrayDataset
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +111,8 @@ class ImageRecording(abc.ABC):
         How it ended.
     gap_reason : str
         Why ids are missing.
+    declined : sequence of (int, int)
+        Ids for which no message was to come.
     """
 
     def __init__(
@@ -119,17 +124,17 @@ class ImageRecording(abc.ABC):
         ending: Ending,
         *,
         gap_reason: str,
-        codec: str | None = None,
+        declined: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.path = path
         self.address = address
         self._files = files
-        self._codec = codec
         self._gap_reason = gap_reason
         self._ending = ending
-        self._datasets: dict[Place, ImageDataset] = {}
+        self._datasets: dict[Place, ImageDataset | ArrayDataset] = {}
         self._said_repacked = False
         self._runs = runs
+        self._declined = merge_ranges(list(declined))
         self._first_ids = [run.first_id for run in runs]
         self._payload_bytes: int | None = None
 
@@ -147,6 +152,11 @@ class ImageRecording(abc.ABC):
     def metadata(self) -> Mapping[str, Any]:
         """Return the stream metadata."""
 
+    @property
+    def runs(self) -> Sequence[ImageRun]:
+        """Where the images are: runs of one dataset each, in the order of their ids."""
+        return self._runs
+
     # --- what every recording has --------------------------------------------------------------------------------
 
     def items(self, start_id: int) -> Iterator[Item]:
@@ -155,15 +165,23 @@ class ImageRecording(abc.ABC):
         next_id = max(1, start_id)
         for first, last in without(self._ranges(next_id), [(one, one) for one in late]):
             if first > next_id:
-                yield Gap(first_id=next_id, last_id=first - 1, reason=self._gap_reason)
+                yield from self._gaps(next_id, first - 1)
             for message_id in range(first, last + 1):
                 yield self._item(message_id)
             next_id = last + 1
         if self._ending.finished and next_id <= self._ending.last_id:
-            yield Gap(first_id=next_id, last_id=self._ending.last_id, reason=self._gap_reason)
+            yield from self._gaps(next_id, self._ending.last_id)
         for message_id in late:
             if message_id >= start_id:
                 yield self._item(message_id)
+
+    def _gaps(self, first_id: int, last_id: int) -> Iterator[Gap]:
+        """Yield what of a range was declined, and what is missing."""
+        missing = list(without([(first_id, last_id)], self._declined))
+        found = [(first, last, self._gap_reason) for first, last in missing]
+        found += [(first, last, DECLINED) for first, last in without([(first_id, last_id)], missing)]
+        for first, last, reason in sorted(found):
+            yield Gap(first_id=first, last_id=last, reason=reason)
 
     def _ranges(self, start_id: int) -> Iterator[tuple[int, int]]:
         for run in self._runs:
@@ -217,21 +235,25 @@ class ImageRecording(abc.ABC):
             return described.checksum
         return xxhash.xxh3_64_intdigest(image.payload)
 
-    def dataset(self, place: Place) -> ImageDataset:
+    def dataset(self, place: Place) -> ImageDataset | ArrayDataset:
         """Return the images at a place; raises `RecordingFormatError` where there are none that can be read."""
         file_is_open = self._files.is_open(place.file)
         known = self._datasets.get(place)
         if known is None or not file_is_open:
             try:
                 with reading(place.file):
-                    known = ImageDataset(self._files.dataset(place.file, place.dataset), place.channel, self._codec)
+                    known = self.open_dataset(place)
             except LayoutError as error:
                 raise RecordingFormatError(place.file, str(error)) from error
             self._datasets[place] = known
             self._say_repacked(known)
         return known
 
-    def _say_repacked(self, dataset: ImageDataset) -> None:
+    def open_dataset(self, place: Place) -> ImageDataset | ArrayDataset:
+        """Return what is at a place."""
+        return ImageDataset(self._files.dataset(place.file, place.dataset), place.channel)
+
+    def _say_repacked(self, dataset: ImageDataset | ArrayDataset) -> None:
         if dataset.codec is None and not self._said_repacked:
             self._said_repacked = True
             log.info(
@@ -244,6 +266,7 @@ class ImageRecording(abc.ABC):
     def contents(self, *, verify: bool) -> Contents:
         """Return what is there; reads all of it where the file has no checksums, or they are to be verified."""
         contents = Contents()
+        contents.declined = list(self._declined)
         payload_bytes = 0
         for message_id in self._ids():
             known = None if verify or not self._knows_sizes else self.known_checksum(message_id)
@@ -284,6 +307,7 @@ class ImageRecording(abc.ABC):
         """Draw up the state from what the files have; the bytes of what is packed anew are counted by `contents`."""
         ending = self._ending
         n_received = sum(run.n_images for run in self._runs)
+        n_declined = sum(last - first + 1 for first, last in self._declined)
         highest = self._runs[-1].last_id if self._runs else 0
         last_id = max(highest, ending.last_id) if ending.finished else highest
         return StreamState(
@@ -294,7 +318,8 @@ class ImageRecording(abc.ABC):
             n_retried=0,
             n_conflict=0,
             n_late=len(self.late_ids()),
-            n_missing=last_id - n_received,
+            n_missing=last_id - n_received - n_declined,
+            n_declined=n_declined,
             n_refused=0,
             n_dropped=0,
             n_held=0,

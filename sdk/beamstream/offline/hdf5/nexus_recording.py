@@ -1,37 +1,38 @@
 """Our own NeXus files as a `Recording`: what `stream consume write` wrote is what comes out.
 
-Ids, times, checksums, numbers that messages said, payload bytes and codec are the original's, and so is the receipt.
-What the file does not know: texts and lists that messages said, when a late message came, how often messages were sent
-twice. What the writer added so that the file is a valid NXmx is listed in the file and left out of the stream metadata.
+Ids, times, checksums, numbers, texts and lists that messages said, payload bytes and codec are the original's, and so
+is the receipt. What the file does not know: when a late message came, how often messages were sent twice. What the
+writer added so that the file is a valid NXmx is listed in the file and left out of the stream metadata.
 """
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
-import numpy.typing as npt
+import xxhash
 
 from beamstream.address import Address
+from beamstream.dataset import make_frame
 from beamstream.errors import AddressError
+from beamstream.frame import Frame, Header
 from beamstream.offline.errors import RecordingFormatError
 
+from .eiger_layout import numbered_links
 from .files import OpenFiles, reading
 from .image_recording import MAX_MESSAGES, Described, Ending, ImageRecording, ImageRun, Place
-from .images import merge_ranges
+from .images import ImageDataset
+from .nexus_arrays import MESSAGE_SHAPE, NOTHING, ArrayDataset, find_pieces
+from .nexus_columns import MESSAGES, NOTES, MessageTable, Rows
 from .tree import read_tree
+from .virtual import Piece
 
-NOTES = "entry/beamstream"
-MESSAGES = f"{NOTES}/messages"
-IMAGES = "entry/data/data"
-OWN_COLUMNS = frozenset({"message_id", "timestamp", "checksum", "received", "late"})
-
-BLOCK_ROWS = 4096
-"""Rows of the columns that are read at once, as they are stored."""
+DECLINED = "declined"
+"""Dataset of the notes: ranges of ids for which no message was to come."""
 
 GAP_REASON = "patience"
 """Why ids are missing, as far as the file knows: they had not come when their gap was passed over."""
@@ -39,6 +40,7 @@ GAP_REASON = "patience"
 WRITERS_OWN = frozenset(
     {"/entry/data/data", "/entry/data@signal", "/entry/data@NX_class"}
     | {"/entry/beamstream", "/entry/end_time", "/entry@default", "/entry/instrument/detector/data"}
+    | {"/entry/data@axes", "/entry/data/timestamp", "/entry/result_1"}
 )
 """What the writer always puts there, and no stream metadata did."""
 
@@ -60,59 +62,58 @@ class NexusRecording(ImageRecording):
 
     def __init__(self, path: Path, files: OpenFiles) -> None:
         file = files.file(path)
+        self._table = MessageTable(path, files)
+        pieces = find_pieces(path, files)
         with reading(path):
             notes = file[NOTES]
-            columns = file[MESSAGES]
-            self._columns: dict[str, h5py.Dataset] = {name: columns[name] for name in columns}
-            n_rows = min(int(self._columns["received"].shape[0]), MAX_MESSAGES)
-            received = merge_ranges(_flagged(self._columns["received"], n_rows))
-            late = self._columns.get("late")
-            self._late = [] if late is None else _ids(_flagged(late, min(n_rows, int(late.shape[0]))))
             ending = _ending(notes)
-            images = file.get(IMAGES)
-            codec = None if images is None else str(images.attrs.get("codec", ""))
+            declined = [(int(first), int(last)) for first, last in notes[DECLINED][()]] if DECLINED in notes else []
+            self._has_payloads = not bool(notes.attrs.get(NOTHING, False))
         try:
             address = Address.parse(notes.attrs["address"])
         except AddressError as error:
             raise RecordingFormatError(path, str(error)) from error
-        place = Place(file=path, dataset=IMAGES)
-        runs = [
-            ImageRun(first_id=first + 1, n_images=last - first + 1, place=place, position=first)
-            for first, last in received
-        ]
-        self._block: tuple[int, dict[str, npt.NDArray[Any]]] = (-1, {})
-        super().__init__(path, address, files, runs, ending, gap_reason=GAP_REASON, codec=codec)
+        if self._has_payloads:
+            runs = _where(self._table.runs, pieces)
+        else:
+            place = Place(file=path, dataset="")
+            runs = [ImageRun(first_id=run.first_id, n_images=run.n_messages, place=place) for run in self._table.runs]
+        super().__init__(path, address, files, runs, ending, gap_reason=GAP_REASON, declined=declined)
 
     def describe(self, message_id: int) -> Described:
         """Return the message's row of the columns."""
-        row = self._row(message_id)
-        metadata = {
-            name: value.item()
-            for name, value in row.items()
-            if name not in OWN_COLUMNS and not (value.dtype.kind == "f" and np.isnan(value))
-        }
-        return Described(
-            timestamp_ns=int(row["timestamp"]),
-            metadata=metadata,
-            checksum=int(row["checksum"]),
-            late=bool(row.get("late", 0)),
-        )
+        return self._table.describe(message_id)
 
     def known_checksum(self, message_id: int) -> int | None:
         """Return the checksum that the message came with."""
-        return int(self._row(message_id)["checksum"])
+        return self._table.describe(message_id).checksum
 
     def late_ids(self) -> list[int]:
         """Return the ids of messages that came late, in order."""
-        return self._late
+        return self._table.late
 
-    def _row(self, message_id: int) -> dict[str, Any]:
-        block, place = divmod(message_id - 1, BLOCK_ROWS)
-        if self._block[0] != block:
-            first = block * BLOCK_ROWS
-            with reading(self.path):
-                self._block = block, {name: rows[first : first + BLOCK_ROWS] for name, rows in self._columns.items()}
-        return {name: rows[place] for name, rows in self._block[1].items() if place < len(rows)}
+    def open_dataset(self, place: Place) -> ImageDataset | ArrayDataset:
+        """Return the arrays at a place: images, or what else messages can be."""
+        dataset = self._files.dataset(place.file, place.dataset)
+        codec = str(dataset.attrs.get("codec", ""))
+        if MESSAGE_SHAPE in dataset.attrs or len(dataset.shape) != 3:
+            return ArrayDataset(dataset, codec)
+        return ImageDataset(dataset, place.channel, codec)
+
+    def _frame(self, message_id: int) -> Frame:
+        if self._has_payloads or self._run_of(message_id) is None:
+            return super()._frame(message_id)
+        described = self.describe(message_id)
+        header = Header(
+            payload_bytes=0,
+            checksum=xxhash.xxh3_64_intdigest(b"") if described.checksum is None else described.checksum,
+            timestamp_ns=described.timestamp_ns,
+            metadata=described.metadata,
+        )
+        return make_frame(self.address, message_id, header, [b""], late=described.late, entry_id=f"{message_id}-0")
+
+    def _stored_bytes(self, place: Place) -> int | None:
+        return super()._stored_bytes(place) if self._has_payloads else 0
 
     @cached_property
     def _tree(self) -> dict[str, Any]:
@@ -120,7 +121,8 @@ class NexusRecording(ImageRecording):
         with reading(self.path):
             notes = file[NOTES]
             added = set(notes["completed"].asstr()[()].tolist()) if "completed" in notes else set()
-            entry = read_tree(file["entry"], self._files, self.path, WRITERS_OWN | added)
+            links = {f"/entry/data/{name}" for _, name in numbered_links(file["entry/data"])}
+            entry = read_tree(file["entry"], self._files, self.path, WRITERS_OWN | added | links)
             others = read_tree(notes["metadata"], self._files, self.path) if "metadata" in notes else {}
         others.pop("@NX_class", None)
         if not entry.get("data"):
@@ -133,22 +135,28 @@ class NexusRecording(ImageRecording):
         return self._tree
 
 
-def _flagged(column: h5py.Dataset, n_rows: int) -> list[tuple[int, int]]:
-    """Return the ranges of rows in which a column is not 0, read in blocks."""
-    ranges: list[tuple[int, int]] = []
-    for first in range(0, n_rows, BLOCK_ROWS):
-        rows = np.flatnonzero(column[first : first + BLOCK_ROWS])
-        if rows.size == 0:
-            continue
-        breaks = np.flatnonzero(np.diff(rows) != 1)
-        begins = rows[np.concatenate(([0], breaks + 1))]
-        ends = rows[np.concatenate((breaks, [rows.size - 1]))]
-        ranges += [(first + int(begin), first + int(end)) for begin, end in zip(begins, ends, strict=True)]
-    return ranges
-
-
-def _ids(ranges: list[tuple[int, int]]) -> list[int]:
-    return [row + 1 for first, last in ranges for row in range(first, last + 1)]
+def _where(rows: list[Rows], pieces: list[Piece]) -> list[ImageRun]:
+    """Return where the arrays of messages are: the rows of each run, as the pieces have them."""
+    begins = [piece.begin for piece in pieces]
+    runs: list[ImageRun] = []
+    for run in rows:
+        row, end = run.row, run.row + run.n_messages
+        at = max(0, bisect.bisect_right(begins, row) - 1)
+        while at < len(pieces) and row < end:
+            piece = pieces[at]
+            first, last = max(row, piece.begin), min(end, piece.begin + piece.n_images)
+            if first < last:
+                runs.append(
+                    ImageRun(
+                        first_id=run.first_id + first - run.row,
+                        n_images=last - first,
+                        place=piece.place,
+                        position=piece.position + first - piece.begin,
+                    )
+                )
+                row = last
+            at += 1
+    return runs
 
 
 def _ending(notes: h5py.Group) -> Ending:

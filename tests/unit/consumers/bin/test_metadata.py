@@ -50,7 +50,7 @@ def test_lengths_grow_positions_shrink_and_the_rest_stays() -> None:
     assert detector["module"]["fast_pixel_direction@vector"] == [-1, 0, 0]
     assert not {"flatfield", "bit_depth_image"} & set(detector)
     assert binned["entry"]["title"] == "x"
-    assert binned["binning"] == {"factor": 4, "source": "bt/eiger/run"}
+    assert binned["binning"] == {"factor": 4, "source": "bt/eiger/run", "scaled": False}
     assert "simplon" not in binned
 
 

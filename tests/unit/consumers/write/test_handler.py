@@ -21,7 +21,7 @@ from beamstream_consumers.write.errors import (
     RecordingConflictError,
     VerificationError,
 )
-from beamstream_consumers.write.recording import MAX_MESSAGES
+from beamstream_consumers.write.ledger import MAX_MESSAGES
 
 NAME = "11012345_eiger_series_00042.nxs"
 MESSAGES = "entry/beamstream/messages"
@@ -114,7 +114,7 @@ def test_what_messages_say_becomes_columns(
         assert columns["energy"][()].tolist() == pytest.approx([0.5, np.nan, 1.5], nan_ok=True)
         assert columns["checksum"][0] == frames[0].header.checksum
         assert columns["message_id"][()].tolist() == [1, 0, 3]
-        assert "note" not in columns
+        assert columns["note"].asstr()[()].tolist() == ["text", "", "text"]
 
 
 def test_the_file_has_its_name_only_when_the_stream_has_ended(
@@ -122,7 +122,7 @@ def test_the_file_has_its_name_only_when_the_stream_has_ended(
 ) -> None:
     handler.open(make_start())
     write(handler, [make_frame(1)])
-    assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}.partial"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{NAME}.partial", f"{NAME}.partial.journal"}
     handler.close(make_end(1))
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 

@@ -1,0 +1,1 @@
+"""CrystFEL: frames for indexamajig over ZeroMQ, lists and geometries for files."""

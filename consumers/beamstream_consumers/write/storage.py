@@ -1,0 +1,257 @@
+"""The bytes of one HDF5 file that is being written, so that a writer killed at any moment leaves a whole file.
+
+HDF5 writes its own structures (B-trees, headers) in any order, and where they were before: killed in the middle of
+that, it leaves a file that cannot be read. So it writes through a `Storage`. What lies behind the end of the last
+commit is new and goes into the file at once, the images with it; nothing refers to it yet. What changes older bytes
+is kept in memory until the commit, then put into a journal beside the file, and only then into the file itself. The
+file therefore stands at one of its commits, or the journal brings it there when it is opened next.
+
+The journal is one record, written over for each commit: ``BSJRNL\\x01\\0``, the XXH3-64 of what follows, the file's
+length, the number of pages; then the numbers of the pages (8 bytes each, little-endian as all of it), then the pages.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+import h5py
+import xxhash
+
+from .errors import OutputError
+
+PAGE_BYTES = 1024
+"""How finely changes are kept [bytes]: a node of a B-tree has about two thousand."""
+
+MAGIC = b"BSJRNL\x01\x00"
+_HEAD = struct.Struct("<8sQQQ")
+_NUMBER = struct.Struct("<Q")
+
+LIBRARY_BOUNDS = ("earliest", "v110")
+"""Oldest format that does, and nothing that HDF5 1.10 cannot read. The newer ones carry a mark «open for writing», and
+a file whose writer was killed could not be opened any more."""
+
+
+class Storage:
+    """A file for h5py's driver ``fileobj``; locked against other writers, and against readers, while it is open.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    new : bool
+        Make it, or make it empty.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or somebody else has it.
+    """
+
+    def __init__(self, path: Path, *, new: bool) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if new else 0), 0o666)
+        self._journal = -1
+        try:
+            self._lock()
+            self._journal = os.open(journal_path(path), os.O_RDWR | os.O_CREAT, 0o666)
+            if new:
+                os.ftruncate(self._journal, 0)
+                os.ftruncate(self.descriptor, 0)
+            else:
+                self._recover()
+            self._length = self._committed = os.fstat(self.descriptor).st_size
+        except BaseException:
+            self.close()
+            raise
+        self._position = 0
+        self._pages: dict[int, bytearray] = {}
+        self.failure: OSError | None = None
+
+    def _lock(self) -> None:
+        """Take the lock that HDF5 takes; on file systems without locks there is the claim only."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(self.path, "another writer has a lock on it, or a reader") from error
+        except OSError:
+            return
+
+    # --- what HDF5 asks for ----------------------------------------------------------------------------------------
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; HDF5 knows the beginning and the end."""
+        self._position = offset if whence == os.SEEK_SET else self._length + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._position
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        """Return bytes from the place on."""
+        buffer = bytearray(n_bytes if n_bytes >= 0 else max(0, self._length - self._position))
+        return bytes(memoryview(buffer)[: self.readinto(buffer)])
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill a buffer from the place on, with what was changed since the last commit."""
+        view = memoryview(buffer).cast("B")
+        begin = self._position
+        n_read = os.preadv(self.descriptor, [view], begin)
+        if n_read < len(view):  # allocated and not written
+            n_there = max(0, min(len(view), self._length - begin))
+            view[n_read:n_there] = bytes(max(0, n_there - n_read))
+            n_read = max(n_read, n_there)
+        if self._pages and begin < self._committed:
+            self._overlay(view[:n_read], begin)
+        self._position += n_read
+        return n_read
+
+    def _overlay(self, view: memoryview, begin: int) -> None:
+        for number in range(begin // PAGE_BYTES, -(-(begin + len(view)) // PAGE_BYTES)):
+            page = self._pages.get(number)
+            if page is not None:
+                page_begin = number * PAGE_BYTES
+                first, last = max(begin, page_begin), min(begin + len(view), page_begin + len(page))
+                if first < last:
+                    view[first - begin : last - begin] = page[first - page_begin : last - page_begin]
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write at the place: new bytes into the file, changes of older ones into memory."""
+        view = memoryview(data).cast("B")
+        begin, n_bytes = self._position, len(view)
+        n_old = max(0, min(n_bytes, self._committed - begin))
+        if n_old:
+            self._change(view[:n_old], begin)
+        while n_old < n_bytes:
+            try:
+                n_old += os.pwrite(self.descriptor, view[n_old:], begin + n_old)
+            except OSError as error:
+                self.failure = error  # h5py's driver loses the reason
+                raise
+        self._position = begin + n_bytes
+        self._length = max(self._length, self._position)
+        return n_bytes
+
+    def _change(self, view: memoryview, begin: int) -> None:
+        done = 0
+        while done < len(view):
+            number, offset = divmod(begin + done, PAGE_BYTES)
+            page = self._pages.get(number)
+            if page is None:
+                size = min(PAGE_BYTES, self._committed - number * PAGE_BYTES)
+                page = bytearray(os.pread(self.descriptor, size, number * PAGE_BYTES).ljust(size, b"\0"))
+                self._pages[number] = page
+            part = view[done : done + len(page) - offset]
+            page[offset : offset + len(part)] = part
+            done += len(part)
+
+    def truncate(self, length: int | None = None) -> int:
+        """Set the length; the file itself is cut only with the commit."""
+        self._length = self._position if length is None else length
+        return self._length
+
+    def flush(self) -> None:
+        """Do nothing: what is to be safe is said by `commit`."""
+
+    # --- commits -----------------------------------------------------------------------------------------------------
+
+    @property
+    def pending_bytes(self) -> int:
+        """What the journal will take [bytes]."""
+        return len(self._pages) * (PAGE_BYTES + _NUMBER.size) + _HEAD.size
+
+    def commit(self, *, to_disk: bool) -> None:
+        """Make what HDF5 has flushed the state that a file is found in, with `to_disk` also after a loss of power."""
+        if to_disk:
+            os.fdatasync(self.descriptor)  # what the journal will refer to
+        if self._pages or self._length != self._committed:
+            self._write_journal()
+            if to_disk:
+                os.fdatasync(self._journal)
+            _apply(self.descriptor, self._pages)
+        if os.fstat(self.descriptor).st_size != self._length:
+            os.ftruncate(self.descriptor, self._length)
+        self._committed = self._length
+        self._pages.clear()
+        if to_disk:
+            os.fsync(self.descriptor)
+
+    def _write_journal(self) -> None:
+        numbers = sorted(self._pages)
+        body = [_NUMBER.pack(number) for number in numbers]
+        body += [self._whole_page(number) for number in numbers]
+        content = b"".join(body)
+        tail = _HEAD.pack(MAGIC, 0, self._length, len(numbers))[16:]
+        digest = xxhash.xxh3_64_intdigest(tail + content)
+        record = memoryview(_HEAD.pack(MAGIC, digest, self._length, len(numbers)) + content)
+        done = 0
+        while done < len(record):
+            done += os.pwrite(self._journal, record[done:], done)
+
+    def _whole_page(self, number: int) -> bytes:
+        """Return a page as it will be; of the last old one, the rest is new and in the file."""
+        page = bytes(self._pages[number])
+        rest = os.pread(self.descriptor, PAGE_BYTES - len(page), number * PAGE_BYTES + len(page))
+        return (page + rest).ljust(PAGE_BYTES, b"\0")
+
+    def _recover(self) -> None:
+        """Bring the file to its last commit: what is in the journal may have come into the file only in part."""
+        head = os.pread(self._journal, _HEAD.size, 0)
+        if len(head) < _HEAD.size:
+            return
+        magic, digest, length, n_pages = _HEAD.unpack(head)
+        n_bytes = n_pages * (PAGE_BYTES + _NUMBER.size)
+        if magic != MAGIC or n_bytes > os.fstat(self._journal).st_size:
+            return
+        content = os.pread(self._journal, n_bytes, _HEAD.size)
+        if xxhash.xxh3_64_intdigest(head[16:] + content) != digest:
+            return  # killed while it was written: the file is as the commit before left it
+        numbers = struct.unpack_from(f"<{n_pages}Q", content)
+        pages = content[n_pages * _NUMBER.size :]
+        if os.fstat(self.descriptor).st_size < length:
+            os.ftruncate(self.descriptor, length)
+        _apply(
+            self.descriptor,
+            {number: pages[i * PAGE_BYTES : (i + 1) * PAGE_BYTES] for i, number in enumerate(numbers)},
+        )
+        os.ftruncate(self.descriptor, length)
+
+    def close(self, *, is_whole: bool = False) -> None:
+        """Let the file go; of one that was closed well the journal is not needed any more."""
+        if self._journal >= 0:
+            os.close(self._journal)
+            self._journal = -1
+            if is_whole:
+                journal_path(self.path).unlink(missing_ok=True)
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def _apply(descriptor: int, pages: dict[int, bytearray] | dict[int, bytes]) -> None:
+    for number, page in pages.items():
+        os.pwrite(descriptor, page, number * PAGE_BYTES)
+
+
+def journal_path(path: Path) -> Path:
+    """Return where the journal of a file is."""
+    return path.with_name(path.name + ".journal")
+
+
+def open_storage(path: Path, *, new: bool) -> tuple[h5py.File, Storage]:
+    """Open a file that nobody else writes.
+
+    Raises
+    ------
+    OSError
+        If that is not possible.
+    """
+    storage = Storage(path, new=new)
+    try:
+        return h5py.File(storage, "w" if new else "r+", libver=LIBRARY_BOUNDS), storage
+    except BaseException:
+        storage.close()
+        raise
