@@ -15,7 +15,7 @@ from beamstream.cli.options import (
     Group,
     MetricsPort,
     Part,
-    Where,
+    WhereOrPath,
     Workers,
     parse_source,
     parse_start,
@@ -42,7 +42,7 @@ def default(name: str) -> Any:
 
 
 def peaks(
-    where: Where,
+    where: WhereOrPath,
     adc_threshold: Annotated[float, setting("adc_threshold")] = default("adc_threshold"),
     minimum_snr: Annotated[float, setting("minimum_snr")] = default("minimum_snr"),
     min_pixel_count: Annotated[int, setting("min_pixel_count")] = default("min_pixel_count"),

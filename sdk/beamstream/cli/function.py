@@ -19,7 +19,7 @@ from .options import (
     Group,
     MetricsPort,
     Part,
-    Where,
+    WhereOrPath,
     Workers,
     parse_source,
     parse_start,
@@ -34,7 +34,7 @@ SETTINGS = "parameters of the function"
 
 def function_command(
     ctx: typer.Context,
-    where: Where,
+    where: WhereOrPath,
     to: Annotated[
         str | None,
         typer.Option(
