@@ -84,7 +84,7 @@ def cases(draw: st.DrawFn) -> Case:
     }
 
 
-@settings(max_examples=60)  # the first example of a dtype compiles its kernel
+@settings(max_examples=40)  # the first example of a dtype compiles its kernel
 @given(cases())
 def test_curves_agree_with_the_reference(case: Case) -> None:
     half_width = np.full(case["image"].shape, case["half"]) if case["half"] else None

@@ -14,7 +14,7 @@ from beamstream.cli.options import (
     Group,
     MetricsPort,
     Part,
-    Where,
+    WhereOrPath,
     Workers,
     parse_source,
     parse_start,
@@ -25,7 +25,7 @@ from .processor import BinProcessor
 
 
 def bin_frames(
-    where: Where,
+    where: WhereOrPath,
     factor: Annotated[int, typer.Option("--factor", "-n", metavar="N", help="Edge of a block in pixels.")] = 2,
     to: Annotated[
         str | None,

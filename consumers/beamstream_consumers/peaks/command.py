@@ -8,7 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, Where, parse_source, parse_start
+from beamstream.cli.options import (
+    Broker,
+    Follow,
+    From,
+    Group,
+    MetricsPort,
+    Part,
+    WhereOrPath,
+    Workers,
+    parse_source,
+    parse_start,
+)
 from beamstream.service import run_processor
 from beamstream_consumers.calibration_files import read_mask
 
@@ -31,7 +42,7 @@ def default(name: str) -> Any:
 
 
 def peaks(
-    where: Where,
+    where: WhereOrPath,
     adc_threshold: Annotated[float, setting("adc_threshold")] = default("adc_threshold"),
     minimum_snr: Annotated[float, setting("minimum_snr")] = default("minimum_snr"),
     min_pixel_count: Annotated[int, setting("min_pixel_count")] = default("min_pixel_count"),
@@ -65,6 +76,7 @@ def peaks(
             metavar="BEAMTIME/SOURCE", help="Data source of the peak lists; else SOURCE-peaks.", show_default=False
         ),
     ] = None,
+    workers: Workers = 1,
     broker: Broker = None,
     group: Group = None,
     start: From = "start",
@@ -85,7 +97,7 @@ def peaks(
 
       stream consume peaks 11012345/eiger/series_00042
 
-      stream consume peaks 11012345/eiger --follow --adc-threshold 15
+      stream consume peaks 11012345/eiger --follow --workers 4 --adc-threshold 15
 
       stream consume peaks 11012345/jungfrau --follow --geometry jf.geom
     """
@@ -113,6 +125,7 @@ def peaks(
     status = run_processor(
         make,
         where,
+        workers=workers,
         broker=broker,
         group=group,
         start=parse_start(start),

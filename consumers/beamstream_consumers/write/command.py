@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, Where, parse_start
+from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, WhereOrPath, parse_start
 from beamstream.service import run_handler
 
 from .handler import WriteHandler
@@ -15,7 +15,7 @@ from .paths import DEFAULT_TEMPLATE
 
 
 def write(
-    where: Where,
+    where: WhereOrPath,
     directory: Annotated[
         Path, typer.Option("--directory", "-d", metavar="DIR", help="Where files are made; made itself if need be.")
     ] = Path(),

@@ -40,6 +40,16 @@ Where = Annotated[
     ),
 ]
 
+WhereOrPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="WHERE",
+        help="BEAMTIME/SOURCE/STREAM, or BEAMTIME/SOURCE for all its streams; or files: segments, NeXus, a detector's "
+        "master file, a folder of CBF files.",
+        show_default=False,
+    ),
+]
+
 StreamAddress = Annotated[str, typer.Argument(metavar="BEAMTIME/SOURCE/STREAM", help="The stream.", show_default=False)]
 
 StreamOrPath = Annotated[

@@ -16,6 +16,8 @@ from typer.core import TyperGroup
 
 from beamstream.errors import UsageError
 
+from .function import PLACEHOLDER, describe, function_command
+
 
 def as_command(name: str, target: Callable[..., Any] | typer.Typer) -> Any:
     """Turn what an entry point names into a command called `name`."""
@@ -89,6 +91,27 @@ class ConsumerCommands(PluginGroup):
     """`stream consume …`."""
 
     entry_point_group = "beamstream.consumers"
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Name what stands for functions of the user's, too."""
+        return [*super().list_commands(ctx), PLACEHOLDER]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or one for a function of the user's."""
+        if ":" not in cmd_name:
+            return super().get_command(ctx, cmd_name)
+        return as_command(cmd_name, function_command)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command, or import the function that is named in its place."""
+        name = args[0]
+        if ":" not in name or name == PLACEHOLDER:
+            return super().resolve_command(ctx, args)
+        from beamstream.service.loading import load_target
+
+        command = self.get_command(ctx, name)
+        describe(command, load_target(name))
+        return name, command, args[1:]
 
 
 class RootCommands(PluginGroup):

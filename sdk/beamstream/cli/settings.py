@@ -17,6 +17,8 @@ import typer
 
 from beamstream.errors import UsageError
 
+from .function import PLACEHOLDER, SETTINGS
+
 SHARED = ("broker", "metrics_port")
 """Options of the root that the commands have, too."""
 
@@ -59,7 +61,9 @@ def _checked(settings: Mapping[str, Any], command: Any, ctx: Any, path: str, tab
     for key, value in settings.items():
         where = f"{table}.{key}" if table else key
         name = key.replace("_", "-")
-        if key in commands and isinstance(value, Mapping):
+        if PLACEHOLDER in commands and ":" in key and isinstance(value, Mapping):
+            result[key] = _of_function(value, command.get_command(ctx, PLACEHOLDER), ctx, path, where)
+        elif key in commands and isinstance(value, Mapping):
             result[key] = _checked(value, command.get_command(ctx, key), ctx, path, where)
         elif name in options:
             result[options[name].name] = _value(value, options[name], ctx, path, where)
@@ -68,6 +72,14 @@ def _checked(settings: Mapping[str, Any], command: Any, ctx: Any, path: str, tab
         else:
             raise UsageError(f"{path}: {where!r} is a command; its options stand in a table [{where}]")
     return result
+
+
+def _of_function(table: Mapping[str, Any], command: Any, ctx: Any, path: str, where: str) -> dict[str, Any]:
+    """Return the options in a function's table, and apart from them its parameters, which are checked when it runs."""
+    options = {name.lstrip("-") for param in command.params for name in param.opts if name.startswith("--")}
+    ours = {key: value for key, value in table.items() if key.replace("_", "-") in options - {"set", "file"}}
+    parameters = {key.replace("-", "_"): value for key, value in table.items() if key not in ours}
+    return {**_checked(ours, command, ctx, path, where), SETTINGS: parameters}
 
 
 def _value(value: Any, param: Any, ctx: Any, path: str, where: str) -> Any:

@@ -54,7 +54,7 @@ class Parameters(Mapping[str, Parameter]):
         """
         left_out = set(leave_out)
         if not dataclasses.is_dataclass(what):
-            return cls(parameter for parameter in _of_function(what) if parameter.name not in left_out)
+            return cls(_of_function(what, left_out))
         found = [parameter for parameter in _of_dataclass(what, left_out) if parameter.name not in left_out]
         if isinstance(what, type):
             return cls(found)
@@ -131,13 +131,13 @@ def _of_dataclass(what: Any, left_out: set[str]) -> Iterator[Parameter]:
         yield _declare(owner.__name__, field.name, hints[field.name], default, missing, field.metadata.get(BOUNDS))
 
 
-def _of_function(function: Callable[..., Any]) -> Iterator[Parameter]:
+def _of_function(function: Callable[..., Any], left_out: set[str]) -> Iterator[Parameter]:
     # A callable object is declared by its __call__; its own annotations are those of a class.
     described = function if inspect.isroutine(function) or isinstance(function, type) else type(function).__call__
     hints = typing.get_type_hints(described, include_extras=True)
     name = getattr(function, "__name__", type(function).__name__)
     for argument in inspect.signature(function).parameters.values():
-        if argument.kind is argument.KEYWORD_ONLY:
+        if argument.kind is argument.KEYWORD_ONLY and argument.name not in left_out:
             default, missing = argument.default, argument.default is argument.empty
             yield _declare(name, argument.name, hints.get(argument.name, type(default)), default, missing, None)
 

@@ -1,6 +1,7 @@
 """The service loop: what every producer and consumer process shares."""
 
 from .consume import run_handler
+from .function import FunctionProcessor, outputs
 from .handler import Commits, Handler, StreamEnd, StreamStart
 from .processing import ProcessorHandler
 from .processor import Output, Processor, Result, Results, derived_address
@@ -16,6 +17,7 @@ __all__ = [
     "Commits",
     "Declined",
     "Event",
+    "FunctionProcessor",
     "Handler",
     "Measured",
     "Output",
@@ -35,6 +37,7 @@ __all__ = [
     "StreamStart",
     "Upkeep",
     "derived_address",
+    "outputs",
     "parse_upkeep",
     "run_handler",
     "run_processor",

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 
-from beamstream.address import Address, SourceAddress, parse_where, split_url
+from beamstream.address import Address, SourceAddress, is_path, parse_where, split_url
 from beamstream.consumer import Consumer, ConsumerCounts
 from beamstream.consumer.feed import Start
 from beamstream.errors import StreamNotFoundError
@@ -166,7 +167,8 @@ def run_handler(
     handler : Handler
         What is done with the frames.
     where : str
-        ``beamtime/source/stream`` or ``beamtime/source``, with the broker's URL in front of it if wanted.
+        ``beamtime/source/stream`` or ``beamtime/source``, with the broker's URL in front of it if wanted; or a path,
+        see `beamstream.service.offline`.
     broker : str, optional
         The broker's URL; default: `STREAM_BROKER`, else the local one.
     group : str, optional
@@ -198,6 +200,9 @@ def run_handler(
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used at the start; once the service runs, a lost broker is waited for.
     """
+    surroundings = surroundings or partial(service_shell, handler.name, metrics_port=metrics_port)
+    if is_path(where):
+        return _run_offline(handler, where, broker, group, start, follow, part, surroundings)
     url, text = split_url(where)
     at = parse_where(text)
     broker = broker_url(url or broker)
@@ -209,10 +214,27 @@ def run_handler(
     with contextlib.ExitStack() as stack:
         if required and isinstance(at, SourceAddress):
             stack.enter_context(joining_early(server, at, loop.group, start))
-        if surroundings is None:
-            surroundings = partial(service_shell, handler.name, metrics_port=metrics_port)
         shell = stack.enter_context(surroundings(loop.snapshot))
         loop.run(Agenda(at, server, follow=follow), shell)
         status = shell.exit_status(failed=loop.failed)
     server.close()
     return status
+
+
+def _run_offline(
+    handler: Handler,
+    where: str,
+    broker: str | None,
+    group: str | None,
+    start: Start,
+    follow: bool,
+    part: int | None,
+    surroundings: Surroundings,
+) -> int:
+    from .offline import open_offline  # and with it the formats of files
+
+    path = Path(where).expanduser()
+    loop = open_offline(handler, path, broker_url(broker), start=start, follow=follow, part=part, group=group)
+    with surroundings(loop.snapshot) as shell:
+        loop.run(shell)
+        return shell.exit_status(failed=loop.failed)

@@ -41,7 +41,7 @@ class ProcessorHandler:
         self.processor = processor
         self._streams: dict[str, DerivedStream] = {}
         self._server: Server | None = None
-        self._made: tuple[str, Results] | None = None
+        self._made: tuple[Frame, Results] | None = None
         self._settling = contextlib.ExitStack()
         self._past = {"results": 0, "no_result": 0, "duplicate": 0, "conflict": 0}
 
@@ -72,6 +72,10 @@ class ProcessorHandler:
     def _forget(self, name: str) -> None:
         self._streams.pop(name).close(0)
 
+    def next_id(self) -> int:
+        """Return the first id that one of the derived streams waits for."""
+        return min((derived.state().next_id for derived in self._streams.values()), default=1)
+
     def handle(self, frame: Frame) -> None:
         """Process one frame, and queue its results.
 
@@ -82,8 +86,9 @@ class ProcessorHandler:
         BeamstreamError, Exception
             What the processor raises, or what keeps a result from being sent.
         """
-        if self._made is None or self._made[0] != frame.entry_id:
-            self._made = frame.entry_id, self.processor.process(frame)
+        if self._made is None or self._made[0] is not frame:  # asked again for one that could not be sent
+            self._made = None
+            self._made = frame, self.processor.process(frame)
         results = self._made[1]
         without = declined(list(self._streams), results)
         for name, result in results.items():
@@ -133,7 +138,9 @@ class ProcessorHandler:
 
     def status(self) -> Mapping[str, int | float | str]:
         """Return what went to derived streams, and what the processor says."""
-        return {**self._counts(), **self.processor.status()}
+        always = ("results", "no_result")
+        counts = {name: number for name, number in self._counts().items() if number or name in always}
+        return {**counts, **self.processor.status()}
 
     def _counts(self) -> dict[str, int]:
         streams = list(self._streams.values())

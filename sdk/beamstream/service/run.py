@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from beamstream.address import parse_where, split_url
+from beamstream.address import is_path, parse_where, split_url
 from beamstream.consumer.feed import Start
 from beamstream.errors import UsageError
 from beamstream.protocol.client import Server, broker_url
@@ -85,6 +85,11 @@ def run_processor(
 
 def _run_workers(work: Work, n_workers: int, metrics_port: int | None) -> int:
     """Run several worker processes; the same errors as where there is one, before any is started if possible."""
+    if is_path(work.where):
+        raise UsageError(
+            f"--workers {n_workers}: {work.where} is a path, read by one process; "
+            "'stream produce replay' puts it through a broker, whose groups share the work"
+        )
     name = work.make().name
     url, text = split_url(work.where)
     parse_where(text)

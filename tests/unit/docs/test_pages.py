@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 
+from beamstream.cli.function import PLACEHOLDER
 from beamstream.cli.root import app
 
 ROOT = Path(__file__).parents[3]
@@ -74,7 +75,8 @@ def find_unknown(line: str, own_commands: set[str]) -> str | None:
         elif hasattr(command, "list_commands"):
             if word in own_commands:
                 return None
-            if word not in command.list_commands(None):
+            of_user = ":" in word and PLACEHOLDER in command.list_commands(None)
+            if word not in command.list_commands(None) and not of_user:
                 return word
             command = command.get_command(None, word)
     return None
@@ -118,5 +120,7 @@ def test_every_command_that_is_named_exists_with_its_options(page: Path) -> None
 
 def test_a_command_that_does_not_exist_is_found() -> None:
     assert find_unknown("stream consume write bt/det/run --nonsense", set()) == "--nonsense"
+    assert find_unknown("stream consume mine:function bt/det/run --nonsense", set()) == "--nonsense"
+    assert find_unknown("stream produce mine:function bt/det/run", set()) == "mine:function"
     assert find_unknown("stream consume eat bt/det/run", set()) == "eat"
     assert find_unknown("stream --broker unix:///x consume write bt/det/run -d /data --verify", set()) is None
