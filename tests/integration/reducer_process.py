@@ -33,8 +33,8 @@ class SumReducer:
 
     name = "sums"
 
-    def __init__(self, fail: int = 0) -> None:
-        self._fail = fail
+    def __init__(self, fail: int = 0, die: int = 0) -> None:
+        self._fail, self._die = fail, die
         self.reset()
 
     def open(self, stream: StreamStart) -> Output:
@@ -49,6 +49,8 @@ class SumReducer:
         number = int.from_bytes(frame.payload[:8], "big")
         if number == self._fail:
             raise ValueError(f"no use for {number}")
+        if number == self._die:
+            os.kill(os.getpid(), signal.SIGKILL)
         self._histogram[number % N_BINS] += 1
         self._sum += number
 
@@ -93,8 +95,9 @@ def serve(arguments: list[str]) -> int:
     parser.add_argument("--period", type=float, default=0.02)
     parser.add_argument("--lease", type=float, default=0.2)
     parser.add_argument("--fail", type=int, default=0)
+    parser.add_argument("--die", type=int, default=0)
     options = parser.parse_args(arguments)
-    handler = ReducerHandler(SumReducer(options.fail), period_s=options.period, lease_s=options.lease)
+    handler = ReducerHandler(SumReducer(options.fail, options.die), period_s=options.period, lease_s=options.lease)
     try:
         return run_handler(handler, options.where, broker=options.broker, follow=True)
     except BeamstreamError as error:

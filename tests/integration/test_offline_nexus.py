@@ -87,6 +87,12 @@ LAYOUTS = {"one file": ONE_FILE, "blocks": {"images_per_file": 5}, "members": {"
 each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All members are in this process: while one waits, no other goes on."""
+    monkeypatch.setattr("beamstream_consumers.write.rolling.PATIENCE_S", 0.0)
+
+
 def write(broker: str, folder: Path, layout: dict[str, Any] = ONE_FILE, *, finish: bool = True) -> Path:
     """Write the stream as `stream consume write` does; as two members of a group where that is the layout."""
     members = [

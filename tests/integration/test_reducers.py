@@ -22,6 +22,7 @@ from beamstream.errors import StreamNotFoundError
 from beamstream.groups import list_dead_letters, list_groups
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.service.suspects import MAX_DEATHS
 from beamstream.state import read_state
 from beamstream.streams import delete_stream
 
@@ -193,6 +194,25 @@ def test_a_message_that_fails_is_counted_out_and_a_restart_counts_nothing_twice(
     check_exact(broker, [number for number in range(1, 101) if number != 40])
     (letter,) = list_dead_letters(Server(broker), STREAM, "sums")
     assert letter.message_id == 40
+
+
+def test_a_message_that_kills_its_reducer_runs_out_of_attempts_and_its_neighbours_are_counted(broker, start):
+    with Producer(STREAM, broker=broker) as producer:
+        send(producer, range(1, 101))
+        producer.finish()
+    with Consumer(STREAM, broker=broker, group="sums", max_attempts=1):
+        pass
+    deaths = 0
+    while not (frame := newest(broker)) or not frame.metadata["reducer"]["final"]:
+        reducer = start("--die", "40")
+        wait_until(lambda: not reducer.is_alive(), "its end")  # noqa: B023
+        deaths += 1
+        assert deaths <= 6
+    assert deaths == 2 + MAX_DEATHS, "one before anything was noted, those, and the one that ended well"
+    check_exact(broker, [number for number in range(1, 101) if number != 40])
+    (letter,) = list_dead_letters(Server(broker), STREAM, "sums")
+    assert letter.message_id == 40
+    assert "died 3 times of message 40" in letter.why
 
 
 def test_a_second_one_waits_and_takes_over_and_one_that_slept_too_long_ends(broker, start):

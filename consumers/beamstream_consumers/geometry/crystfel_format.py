@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .crystfel_panels import PanelLines, bad_region, camera_lengths, mask_files, panel_of
-from .description import EV_ANGSTROM, MAX_PANELS, BadArea, BadPixels, Geometry
+from .description import EV_ANGSTROM, MAX_PANELS, BadArea, BadPixels, Geometry, Panel
 from .errors import GeometryFormatError
 from .metadata_values import number_at
 from .quantities import ENERGIES_EV, LENGTHS_M, finite, unit_factor
@@ -100,6 +102,7 @@ def parse_geom(text: str, where: str = "geometry", metadata: Mapping[str, object
     for name, lines in said.panels.items():
         offset_m = lengths[name] - (distance_m or 0.0) if name in lengths else 0.0
         panels.append(panel_of(where, name, lines, (*shift_m, offset_m)))
+    _warn_of_overlaps(where, panels)
     data_location = _one_dataset(said)
     bad: list[BadPixels | BadArea] = [bad_region(where, name, lines, said.panels) for name, lines in said.bad.items()]
     return Geometry(
@@ -184,6 +187,19 @@ def _one_dataset(said: Statements) -> str | None:
         reason = f"its panels are in different datasets ({', '.join(sorted(places)[:3])}); frames are one array"
         raise GeometryFormatError(said.where, 0, reason)
     return next(iter(places), None)
+
+
+def _warn_of_overlaps(where: str, panels: Sequence[Panel]) -> None:
+    """Say which panels hold the same pixels: `max_fs` and `max_ss` are the panel's own, and easily one too large."""
+    boxes = np.array([(*panel.slow, *panel.fast) for panel in panels])
+    for number, panel in enumerate(panels[:-1]):
+        others = boxes[number + 1 :]
+        shared = (others[:, 0] < panel.slow[1]) & (panel.slow[0] < others[:, 1])
+        shared &= (others[:, 2] < panel.fast[1]) & (panel.fast[0] < others[:, 3])
+        if shared.any():
+            other = panels[number + 1 + int(np.argmax(shared))].name
+            log.warning("%s: panels %s and %s hold the same pixels; the first one has them", where, panel.name, other)
+            return
 
 
 def _shift_m(said: Statements, axis: str) -> float:

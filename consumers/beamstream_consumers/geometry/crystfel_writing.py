@@ -63,6 +63,8 @@ def to_geom(
         renamed = [names.get(member, member) for member in members]
         if renamed and set(renamed) <= known:
             lines += ["", f"group_{name} = {','.join(renamed)}"]
+    if len(geometry.panels) > 1 and "all" not in geometry.groups:
+        lines += ["", f"group_all = {','.join(names[panel.name] for panel in geometry.panels)}"]
     for number, region in enumerate(geometry.bad):
         lines += ["", *_bad(region, number, geometry, names)]
     return "\n".join([*lines, ""])

@@ -68,9 +68,9 @@ def parse_poni(text: str, where: str = "geometry", shape: tuple[int, int] | None
     if shape is None:
         raise GeometryIncompleteError(where, "how many pixels the detector has", "give the shape of its frames")
     orientation = config.get("orientation", 3)
-    if orientation not in ORIENTATIONS:
+    if not isinstance(orientation, int) or orientation not in ORIENTATIONS:
         raise GeometryFormatError(where, lines["detector_config"][1], f"orientation {orientation!r} is none of 1 to 4")
-    turned = ORIENTATIONS[int(orientation)]
+    turned = ORIENTATIONS[orientation]
     rotate = _rotation(numbers["rot1"], numbers["rot2"], numbers["rot3"])
     # The corner of the first pixel, and the steps from it, before they are rotated.
     first = [n * size if back else 0.0 for n, size, back in zip(shape, size_m, turned, strict=True)]

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, Where, parse_source, parse_start
+from beamstream.cli.options import (
+    Broker,
+    Follow,
+    From,
+    Group,
+    MetricsPort,
+    Part,
+    Where,
+    Workers,
+    parse_source,
+    parse_start,
+)
 from beamstream.service import run_processor
 from beamstream_consumers.calibration_files import read_mask
 from beamstream_consumers.peaks.settings import geometry_text
@@ -108,6 +119,7 @@ def integrate(
             show_default=False,
         ),
     ] = None,
+    workers: Workers = 1,
     broker: Broker = None,
     group: Group = None,
     start: From = "start",
@@ -153,6 +165,7 @@ def integrate(
     status = run_processor(
         partial(IntegrateProcessor, settings, parse_source(to) if to else None),
         where,
+        workers=workers,
         broker=broker,
         group=group,
         start=parse_start(start),

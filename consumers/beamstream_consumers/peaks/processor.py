@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 HITS, PEAKS = "hits", "peaks"
 """Names of the outputs, and what stands behind the names of their data sources."""
 
+BRIEFLY = frozenset({"fs", "ss", "intensity", "snr", "resolution"})
+"""What is said of each peak in the message that every frame has: they stay in the server's index as long as the stream
+does, and a number takes 9 bytes. Hits say everything."""
+
 
 class PeakProcessor:
     """Finds peaks and hits.
@@ -117,9 +121,10 @@ class PeakProcessor:
         self._n_frames += 1
         self._n_hits += hit
         self._n_peaks += found.n_found
-        peaks = {"n_peaks": found.n_found, "peaks": peak_lists(found, placement)}
+        lists = peak_lists(found, placement)
         summary = {
-            **peaks,
+            "n_peaks": found.n_found,
+            "peaks": {name: values for name, values in lists.items() if name in BRIEFLY},
             "hit": hit,
             "total": found.total,
             "maximum": found.largest,
@@ -128,7 +133,10 @@ class PeakProcessor:
             "shape": list(image.shape),
         }
         results = {PEAKS: Result(metadata=summary)}
-        return {**results, HITS: Result(frame=frame, metadata={**frame.metadata, **peaks})} if hit else results
+        if hit:
+            told = {**frame.metadata, "n_peaks": found.n_found, "peaks": lists}
+            results[HITS] = Result(frame=frame, metadata=told)
+        return results
 
     def status(self) -> Mapping[str, int | float | str]:
         """Return what was found since the stream was opened."""

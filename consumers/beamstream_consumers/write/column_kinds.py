@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from .errors import NodeError
 
-CHUNK_ROWS = 4096
-"""Rows per chunk: 32 kB of 8-byte numbers, which the chunk cache holds for every column."""
+CHUNK_ROWS = 1024
+"""Rows per chunk: 8 kB of 8-byte numbers. Each commit writes the last chunk of every column again."""
 
 LIST_CHUNK = (64, 64)
 """Rows and elements per chunk of a column of lists: 32 kB again."""

@@ -55,17 +55,6 @@ def write_tree(group: h5py.Group, tree: Mapping[str, Any], reserved: Collection[
     return writer.rejected
 
 
-def array_bytes(tree: Mapping[str, Any]) -> int:
-    """Return how much the arrays of a metadata tree take uncompressed [bytes]; trees too deep to write do not count."""
-    total = 0
-    level: list[Any] = [tree]
-    for _ in range(MAX_DEPTH):
-        leaves = [value for group in level for value in group.values()][:MAX_NODES]
-        total += sum(leaf.nbytes for leaf in leaves if isinstance(leaf, np.ndarray))
-        level = [leaf for leaf in leaves if isinstance(leaf, Mapping)]
-    return total
-
-
 def check_name(name: object) -> str:
     """Return `name` if a group, a dataset or an attribute can be called so.
 

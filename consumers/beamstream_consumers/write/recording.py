@@ -33,15 +33,13 @@ from beamstream.service import StreamEnd, StreamStart
 from .arrays import Arrays, arrays_like, begin_arrays, open_arrays
 from .columns import Columns
 from .declined import DeclinedIds, merged, read_declined
-from .errors import DiskFullError, OutputExistsError, RecordingConflictError, VerificationError, output_errors
+from .errors import OutputExistsError, RecordingConflictError, VerificationError, output_errors
 from .finished import report_of, stream_address
 from .ledger import Ledger
-from .nexus import array_bytes
 from .nxmx import finish_times
 from .receipt import Receipt, write_receipt
-from .reservation import FULL, Reservation, give_back
 from .skeleton import MESSAGES, NOTES, complete, write_frame_of_file, write_metadata
-from .storage import Storage, open_storage
+from .storage import Storage, is_blank, open_storage
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +78,6 @@ class Recording:
         self._file = file
         self._storage = storage
         self._n_expected = n_expected
-        self._reservation = Reservation(path, storage.descriptor)
         self._entry = file["entry"]
         self._notes = file[NOTES]
         self._is_packed = bool(self._notes.attrs.get("packed", False))
@@ -106,7 +103,6 @@ class Recording:
             path.parent.mkdir(parents=True, exist_ok=True)
             file, storage = open_storage(path, new=True)
             try:
-                Reservation(path, storage.descriptor).ensure(0, 0 if shape.is_part else array_bytes(stream.metadata))
                 write_frame_of_file(file, str(stream.address), first_id=shape.first_id, packed=bool(shape.packed))
                 if not shape.is_part:
                     write_metadata(file, stream, path)
@@ -133,6 +129,8 @@ class Recording:
         """
         shape = shape or Shape()
         with output_errors(path):
+            if is_blank(path):
+                return cls.create(path, stream, shape)
             file, storage = open_storage(path, new=False)
             try:
                 address = stream_address(file)
@@ -168,15 +166,15 @@ class Recording:
         """
         message_id, checksum = frame.message_id, frame.header.checksum
         row = self.ledger.place(message_id)
+        with output_errors(self.path):
+            self._storage.catch_up()
         if self.holds(message_id, checksum):
             return False
         arrays = self._arrays
         if arrays is None:
-            self._reserve(frame.header.payload_bytes)
             with output_errors(self.path):
                 arrays = self._begin(frame)
         prepared = arrays.prepare(frame)
-        self._reserve(frame.header.payload_bytes)
         own = {
             "message_id": message_id,
             "timestamp": frame.header.timestamp_ns,
@@ -222,7 +220,6 @@ class Recording:
 
     def sync(self, *, to_disk: bool) -> None:
         """Make what was written so far the state that the file is found in, and with `to_disk` force it to the disk."""
-        self._reserve(0)
         with output_errors(self.path, self._storage):
             if self._arrays is not None:
                 self._arrays.flush()
@@ -230,17 +227,8 @@ class Recording:
             self._declined.write()
             self._checksums.clear()
             self._file.flush()
-            self._commit(to_disk=to_disk)
-            self._reservation.forget()
-        self.is_dirty = False
-
-    def _commit(self, *, to_disk: bool) -> None:
-        try:
             self._storage.commit(to_disk=to_disk)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise DiskFullError(self.path, 0, self._storage.pending_bytes) from error  # all is kept for the next try
+        self.is_dirty = False
 
     def verify(self) -> int:
         """Read every payload back and compare its checksum with the received one; return how many were compared.
@@ -272,7 +260,6 @@ class Recording:
 
         `end` None leaves a file that is complete as far as it goes, and can be continued.
         """
-        self._reserve(0)
         n_rows = self._n_rows(end)
         self.sync(to_disk=False)
         with output_errors(self.path, self._storage):
@@ -297,10 +284,8 @@ class Recording:
         """Close the file as it is; it has to be committed."""
         with output_errors(self.path, self._storage):
             self._file.close()
-            self._commit(to_disk=False)
+            self._storage.commit(to_disk=False)
             self._storage.close(is_whole=True)
-            if self.path.exists():
-                give_back(self.path)
 
     def _n_rows(self, end: StreamEnd | None) -> int:
         """Return how many rows the file has in the end."""
@@ -308,12 +293,6 @@ class Recording:
             return self.ledger.n_rows
         n_rows = max(self.ledger.n_rows, end.last_id - self.shape.first_id + 1)
         return min(n_rows, self.shape.room) if self.shape.is_part and self.shape.room else n_rows
-
-    def _reserve(self, more_bytes: int) -> None:
-        """See to it that what is written next cannot fail for want of room."""
-        with output_errors(self.path):
-            size_bytes = self._file.id.get_filesize()
-        self._reservation.ensure(size_bytes, more_bytes)
 
     def _begin(self, frame: Frame) -> Arrays:
         """Make what the first message needs, and everything that readers want beside it."""

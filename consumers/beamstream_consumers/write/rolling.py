@@ -10,6 +10,7 @@ begins a file under.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,12 @@ from .recording import Recording, Shape
 from .removal import remove_series
 
 log = logging.getLogger(__name__)
+
+PATIENCE_S = 1.0
+"""How long others are waited for at the end before that is worth a word [s]: one takes less to finish its file."""
+
+LOOK_EVERY_S = 0.02
+"""How often it is looked whether they are done [s]."""
 
 
 class Rolling:
@@ -198,14 +205,26 @@ class Rolling:
             if self._recording is not None:
                 self._recording.close(None)
                 self._recording = None
-            self._claims.close()
+            self._leave_claims()
             return None
         self._finish_file(end)
-        if not self.output.final.exists():
-            self._compose(end)
-        self._claims.close()
+        ends_at = time.monotonic() + PATIENCE_S
+        while not self.output.final.exists():
+            try:
+                self._compose(end)
+            except OthersWriteError:
+                if time.monotonic() >= ends_at:
+                    raise
+                time.sleep(LOOK_EVERY_S)
+        self._leave_claims()
         report = {**FinishedRecording(self.output.final).report, "path": str(self.output.final.resolve())}
         return report | ({"n_verified": self._n_verified} if self._verify else {})
+
+    def _leave_claims(self) -> None:
+        """Let go of all claims; who finds the recording finished deletes the file of them."""
+        if self.output.final.exists() and self._claims.take(WHOLE):
+            self._claims.delete()
+        self._claims.close()
 
     def _compose(self, end: StreamEnd) -> None:
         """Finish what others left, and put the master together."""

@@ -6,24 +6,37 @@ commit is new and goes into the file at once, the images with it; nothing refers
 is kept in memory until the commit, then put into a journal beside the file, and only then into the file itself. The
 file therefore stands at one of its commits, or the journal brings it there when it is opened next.
 
+HDF5 does not survive a write that fails: chunks written afterwards may be missing without a word. So on a full disk
+nothing fails here: what there is no room for waits in memory, and `DiskFullError` is raised before anything more is
+taken.
+
 The journal is one record, written over for each commit: ``BSJRNL\\x01\\0``, the XXH3-64 of what follows, the file's
 length, the number of pages; then the numbers of the pages (8 bytes each, little-endian as all of it), then the pages.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import xxhash
 
-from .errors import OutputError
+from .errors import DiskFullError, OutputError
 
-PAGE_BYTES = 1024
-"""How finely changes are kept [bytes]: a node of a B-tree has about two thousand."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a disk, or somebody's share of it, says that has no room."""
+
+LOCK_PATIENCE_S = 0.5
+"""How long a lock is waited for [s]: a killed writer's claim may be free before its file is, and readers look in."""
+
+PAGE_BYTES = 4096
+"""How finely changes are kept [bytes]: a node of a B-tree has about two thousand, a chunk of a column eight."""
 
 MAGIC = b"BSJRNL\x01\x00"
 _HEAD = struct.Struct("<8sQQQ")
@@ -56,11 +69,11 @@ class Storage:
         self._journal = -1
         try:
             self._lock()
-            self._journal = os.open(journal_path(path), os.O_RDWR | os.O_CREAT, 0o666)
             if new:
-                os.ftruncate(self._journal, 0)
+                self._journal = os.open(journal_path(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
                 os.ftruncate(self.descriptor, 0)
-            else:
+            elif journal_path(path).exists():
+                self._journal = os.open(journal_path(path), os.O_RDWR)
                 self._recover()
             self._length = self._committed = os.fstat(self.descriptor).st_size
         except BaseException:
@@ -68,16 +81,23 @@ class Storage:
             raise
         self._position = 0
         self._pages: dict[int, bytearray] = {}
+        self._waiting: list[tuple[int, bytes]] = []
         self.failure: OSError | None = None
 
     def _lock(self) -> None:
         """Take the lock that HDF5 takes; on file systems without locks there is the claim only."""
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(self.path, "another writer has a lock on it, or a reader") from error
-        except OSError:
-            return
+        ends_at = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= ends_at:
+                    raise OutputError(self.path, "another writer has a lock on it, or a reader") from error
+                time.sleep(LOCK_PATIENCE_S / 50)
+            except OSError:
+                return
+            else:
+                return
 
     # --- what HDF5 asks for ----------------------------------------------------------------------------------------
 
@@ -106,6 +126,10 @@ class Storage:
             n_read = max(n_read, n_there)
         if self._pages and begin < self._committed:
             self._overlay(view[:n_read], begin)
+        for offset, data in self._waiting:
+            first, last = max(begin, offset), min(begin + n_read, offset + len(data))
+            if first < last:
+                view[first - begin : last - begin] = data[first - offset : last - offset]
         self._position += n_read
         return n_read
 
@@ -125,15 +149,48 @@ class Storage:
         n_old = max(0, min(n_bytes, self._committed - begin))
         if n_old:
             self._change(view[:n_old], begin)
-        while n_old < n_bytes:
-            try:
-                n_old += os.pwrite(self.descriptor, view[n_old:], begin + n_old)
-            except OSError as error:
-                self.failure = error  # h5py's driver loses the reason
-                raise
+        if n_old < n_bytes:
+            self._append(view[n_old:], begin + n_old)
         self._position = begin + n_bytes
         self._length = max(self._length, self._position)
         return n_bytes
+
+    def _append(self, view: memoryview, begin: int) -> None:
+        """Write new bytes; those that there is no room for wait, and all after them."""
+        done = 0
+        while done < len(view):
+            try:
+                if self._waiting:
+                    break
+                done += os.pwrite(self.descriptor, view[done:], begin + done)
+            except OSError as error:
+                if error.errno in FULL:
+                    break
+                self.failure = error  # h5py's driver loses the reason
+                raise
+        if done < len(view):
+            self._waiting.append((begin + done, bytes(view[done:])))
+
+    def catch_up(self) -> None:
+        """Write what there was no room for.
+
+        Raises
+        ------
+        DiskFullError
+            If there still is none; to be called again.
+        """
+        while self._waiting:
+            offset, data = self._waiting[0]
+            try:
+                done = os.pwrite(self.descriptor, data, offset)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                raise DiskFullError(self.path, 0, sum(len(one) for _, one in self._waiting)) from error
+            if done < len(data):
+                self._waiting[0] = offset + done, data[done:]
+            else:
+                del self._waiting[0]
 
     def _change(self, view: memoryview, begin: int) -> None:
         done = 0
@@ -142,6 +199,10 @@ class Storage:
             page = self._pages.get(number)
             if page is None:
                 size = min(PAGE_BYTES, self._committed - number * PAGE_BYTES)
+                if offset == 0 and len(view) - done >= size:
+                    self._pages[number] = bytearray(view[done : done + size])  # all of it is new
+                    done += size
+                    continue
                 page = bytearray(os.pread(self.descriptor, size, number * PAGE_BYTES).ljust(size, b"\0"))
                 self._pages[number] = page
             part = view[done : done + len(page) - offset]
@@ -158,13 +219,23 @@ class Storage:
 
     # --- commits -----------------------------------------------------------------------------------------------------
 
-    @property
-    def pending_bytes(self) -> int:
-        """What the journal will take [bytes]."""
-        return len(self._pages) * (PAGE_BYTES + _NUMBER.size) + _HEAD.size
-
     def commit(self, *, to_disk: bool) -> None:
-        """Make what HDF5 has flushed the state that a file is found in, with `to_disk` also after a loss of power."""
+        """Make what HDF5 has flushed the state that a file is found in, with `to_disk` also after a loss of power.
+
+        Raises
+        ------
+        DiskFullError
+            If there is no room; all is kept, to be called again.
+        """
+        self.catch_up()
+        try:
+            self._commit(to_disk=to_disk)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise DiskFullError(self.path, 0, len(self._pages) * PAGE_BYTES) from error
+
+    def _commit(self, *, to_disk: bool) -> None:
         if to_disk:
             os.fdatasync(self.descriptor)  # what the journal will refer to
         if self._pages or self._length != self._committed:
@@ -172,7 +243,7 @@ class Storage:
             if to_disk:
                 os.fdatasync(self._journal)
             _apply(self.descriptor, self._pages)
-        if os.fstat(self.descriptor).st_size != self._length:
+        if os.fstat(self.descriptor).st_size < self._length:
             os.ftruncate(self.descriptor, self._length)
         self._committed = self._length
         self._pages.clear()
@@ -181,19 +252,25 @@ class Storage:
 
     def _write_journal(self) -> None:
         numbers = sorted(self._pages)
-        body = [_NUMBER.pack(number) for number in numbers]
-        body += [self._whole_page(number) for number in numbers]
+        body = [struct.pack(f"<{len(numbers)}Q", *numbers), *map(self._whole_page, numbers)]
         content = b"".join(body)
         tail = _HEAD.pack(MAGIC, 0, self._length, len(numbers))[16:]
         digest = xxhash.xxh3_64_intdigest(tail + content)
-        record = memoryview(_HEAD.pack(MAGIC, digest, self._length, len(numbers)) + content)
-        done = 0
-        while done < len(record):
-            done += os.pwrite(self._journal, record[done:], done)
+        record = _HEAD.pack(MAGIC, digest, self._length, len(numbers)) + content
+        if self._journal >= 0:
+            _write_all(self._journal, record)
+            return
+        # An empty journal says that nothing was ever committed, so it gets its name with its first record in it.
+        path = journal_path(self.path)
+        self._journal = os.open(path.with_name(path.name + ".new"), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        _write_all(self._journal, record)
+        path.with_name(path.name + ".new").replace(path)
 
-    def _whole_page(self, number: int) -> bytes:
+    def _whole_page(self, number: int) -> bytes | bytearray:
         """Return a page as it will be; of the last old one, the rest is new and in the file."""
-        page = bytes(self._pages[number])
+        page = self._pages[number]
+        if len(page) == PAGE_BYTES:
+            return page
         rest = os.pread(self.descriptor, PAGE_BYTES - len(page), number * PAGE_BYTES + len(page))
         return (page + rest).ljust(PAGE_BYTES, b"\0")
 
@@ -224,21 +301,43 @@ class Storage:
         if self._journal >= 0:
             os.close(self._journal)
             self._journal = -1
-            if is_whole:
-                journal_path(self.path).unlink(missing_ok=True)
+        if is_whole:
+            if self.descriptor >= 0 and os.fstat(self.descriptor).st_size > self._length:
+                os.ftruncate(self.descriptor, self._length)
+            journal_path(self.path).unlink(missing_ok=True)
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
 
-def _apply(descriptor: int, pages: dict[int, bytearray] | dict[int, bytes]) -> None:
-    for number, page in pages.items():
-        os.pwrite(descriptor, page, number * PAGE_BYTES)
+def _write_all(descriptor: int, data: bytes | bytearray, offset: int = 0) -> None:
+    view, done = memoryview(data), 0
+    while done < len(view):
+        done += os.pwrite(descriptor, view[done:], offset + done)
+
+
+def _apply(descriptor: int, pages: Mapping[int, bytes | bytearray]) -> None:
+    """Write pages where they belong, neighbours together."""
+    run: list[bytes | bytearray] = []
+    begin = end = -1
+    for number in sorted(pages):
+        if number != end:
+            _write_all(descriptor, b"".join(run), begin * PAGE_BYTES)
+            run, begin, end = [], number, number
+        run.append(pages[number])
+        end += 1
+    _write_all(descriptor, b"".join(run), begin * PAGE_BYTES)
 
 
 def journal_path(path: Path) -> Path:
     """Return where the journal of a file is."""
     return path.with_name(path.name + ".journal")
+
+
+def is_blank(path: Path) -> bool:
+    """Whether the writer of a file was killed before its first commit, so that nothing is in it."""
+    journal = journal_path(path)
+    return path.stat().st_size == 0 or (journal.exists() and journal.stat().st_size == 0)
 
 
 def open_storage(path: Path, *, new: bool) -> tuple[h5py.File, Storage]:

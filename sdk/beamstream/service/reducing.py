@@ -1,41 +1,27 @@
 """How a `Reducer` becomes a service: results with what they count, acknowledgements after them, going on after a crash.
 
-The results are a chain: each is the next message of the derived stream, and has the state up to it. Whoever publishes
-the next one has the right to go on; a process that comes too late, because it was stopped for a while, finds the place
-taken and ends. So two processes never both count, whatever a lease says.
+Two processes never both count: a lease keeps the second one waiting, and where that is not enough, because the first
+one was stopped for a while, the chain of results does.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from beamstream.consumer import Consumer
-from beamstream.errors import (
-    BeamstreamError,
-    CannotGoOnError,
-    IdConflictError,
-    RetryLaterError,
-    SendError,
-    ServerError,
-    StreamNotFoundError,
-    UsageError,
-)
+from beamstream.errors import CannotGoOnError, RetryLaterError, ServerError, UsageError
 from beamstream.frame import Frame, Gap
-from beamstream.groups import Target, seek_group
 from beamstream.parameters import Bounds, Parameter, Parameters, Tunable, Value
-from beamstream.producer import Producer
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 
-from .counted import START, Counted
+from .counted import Counted
 from .handler import Commits, StreamEnd, StreamStart
 from .lease import LEASE_S, Lease
-from .processor import Output, Result
+from .result_chain import STATE, WAIT_S, ResultChain, SupersededError
+from .suspects import Suspects
 
 if TYPE_CHECKING:
     from .reducer import Reducer
@@ -50,18 +36,6 @@ MAX_HELD_MESSAGES = 100_000
 
 MAX_HELD_BYTES = 64 << 20
 """Payload bytes that wait for it [bytes]."""
-
-WAIT_S = 1.0
-"""How long a lost or full server is waited for before the loop is asked to come again [s]: it has signals to see to."""
-
-CLOSE_TIMEOUT_S = 30.0
-"""How long an interrupted service tries to publish its last result [s]; its successor makes it again."""
-
-PAGE = 1000
-"""Pending entries looked at with one call."""
-
-STATE = "reducer"
-"""The metadata of a result has what it counts under this name."""
 
 RESETS = "resets"
 """The parameter that every reducer has: another number begins anew."""
@@ -108,16 +82,13 @@ class ReducerHandler:
         self.parameters = _with_resets(reducer)
         self._resets_wanted = 0
         self._resets = 0
-        self._session = uuid.uuid4().hex
         self._counted = Counted()
         self._stream: StreamStart | None = None
-        self._output: Output | None = None
         self._server: Server | None = None
         self._lease: Lease | None = None
-        self._producer: Producer | None = None
-        self._pending: Future[str] | None = None
-        self._next_id = 1
-        self._changed = self._final = self._sealed = False
+        self._results: ResultChain | None = None
+        self._suspects: Suspects | None = None
+        self._changed = self._final = False
         self._n_results = self._n_again = 0
 
     # --- parameters --------------------------------------------------------------------------------------------
@@ -128,7 +99,7 @@ class ReducerHandler:
         if isinstance(self._reducer, Tunable):
             self._reducer.tune(own)
         self._resets_wanted = int(str(values[RESETS]))
-        if self._producer is not None:
+        if self._results is not None:
             self._reset_if_wanted()
 
     def _reset_if_wanted(self) -> None:
@@ -176,51 +147,27 @@ class ReducerHandler:
 
     def _begin(self, stream: StreamStart, server: Server) -> None:
         output = self._reducer.open(stream)
-        self._stream, self._output = stream, output
+        results = ResultChain(output.address, stream.broker)
         self._counted = Counted(from_start=self._from_start)
-        self._next_id, self._resets = 1, self._resets_wanted
-        self._changed = self._final = self._sealed = False
+        self._resets = self._resets_wanted
+        self._changed = self._final = False
         self._n_results = self._n_again = 0
-        newest = self._read_newest(output, stream.broker)
-        if newest is not None:
-            self._restore(newest)
+        if results.newest is not None:
+            self._restore(results.newest)
             log.info("%s goes on from result %d of %s, which counts %d message(s)",
-                     self.name, newest.message_id, output.address, self._counted.n)  # fmt: skip
-        if newest is not None or self._from_start:
-            self._set_group(server, stream)
-        self._reset_if_wanted()
+                     self.name, results.last_id, results.address, self._counted.n)  # fmt: skip
+        self._suspects = Suspects(server, StreamKeys(stream.address), self._group)
+        if results.newest is not None or self._from_start:
+            self._suspects.go_on_behind(self._counted.resume_behind(time.monotonic()))
         metadata = {**output.metadata, "reduced": {"of": str(stream.address), "group": self._group}}
-        self._producer = Producer(
-            output.address,
-            broker=stream.broker,
-            metadata=metadata if stream.tuning is None else stream.tuning.describe(metadata),
-            block_timeout_s=WAIT_S,
-            retry_timeout_s=None,
-        )
-
-    def _read_newest(self, output: Output, broker: str) -> Frame | None:
-        """Return the newest result; None where there is none."""
-        try:
-            with Consumer(output.address, broker=broker, retry_timeout_s=WAIT_S) as results:
-                state = results.state
-                self._sealed = state.finished
-                last_id = state.last_id if state.finished else state.next_id - 1
-                return results.read(last_id) if last_id > 0 else None
-        except StreamNotFoundError:
-            return None
-        except ServerError:
-            raise
-        except BeamstreamError as error:
-            raise CannotGoOnError(
-                f"the newest result of {output.address} cannot be read, and what it counts is not known: {error}; "
-                f"to count anew from the start: 'stream delete {output.address}'"
-            ) from error
+        results.open(metadata if stream.tuning is None else stream.tuning.describe(metadata))
+        self._stream, self._results = stream, results
+        self._reset_if_wanted()
 
     def _restore(self, newest: Frame) -> None:
-        now_s = time.monotonic()
         try:
             told = newest.metadata[STATE]
-            self._counted = Counted.from_metadata(told["counted"], now_s, from_start=self._from_start)
+            self._counted = Counted.from_metadata(told["counted"], time.monotonic(), from_start=self._from_start)
             self._resets = int(told["resets"])
             self._final = bool(told["final"])
             self._reducer.restore(newest)
@@ -229,18 +176,6 @@ class ReducerHandler:
                 f"message {newest.message_id} of {newest.address} is no result that {self.name} could go on from: "
                 f"{error!r}; to count anew from the start: 'stream delete {newest.address}'"
             ) from error
-        self._next_id = newest.message_id + 1
-
-    def _set_group(self, server: Server, stream: StreamStart) -> None:
-        """Let the group go on behind what is counted, whatever it was given, acknowledged, or lost with its server."""
-        position = self._counted.resume_behind(time.monotonic())
-        keys = StreamKeys(stream.address)
-        while position != START:
-            page = server.call("XPENDING", keys.index, self._group, "-", position, PAGE)
-            if not page:
-                break
-            server.call("XACK", keys.index, self._group, *(entry_id for entry_id, *_ in page))
-        seek_group(server, stream.address, self._group, Target(entry_id=position), force=True)
 
     # --- messages ----------------------------------------------------------------------------------------------
 
@@ -252,13 +187,16 @@ class ReducerHandler:
         CannotGoOnError
             If another process has taken over.
         """
+        results = self._opened()
         if self._lease is not None and not self._lease.held:
             raise self._superseded(f"{self._lease.owner or 'another process'} has its lease")
         if frame.place in self._counted:
             self._n_again += 1
             return
-        if self._sealed:
+        if results.sealed:
             raise UsageError(f"the results of {frame.address} are finished; message {frame.message_id} comes too late")
+        if self._suspects is not None:
+            self._suspects.check(frame)
         self._reducer.add(frame)
         self._counted.add(frame.place, frame.entry_id, time.monotonic())
         self._changed = True
@@ -276,61 +214,38 @@ class ReducerHandler:
         CannotGoOnError
             If another process has taken over, or the result cannot be sent.
         """
-        self._settle(WAIT_S)
+        self._settle()
         if self._changed:
             self._publish(final=False)
-            self._settle(WAIT_S)
 
     def _publish(self, *, final: bool) -> None:
-        producer, stream = self._producer, self._stream
-        if producer is None or stream is None:
-            raise RuntimeError("a result before its stream was opened")
+        results, stream = self._opened(), self._stream
         result = self._reducer.result()
-        array, metadata = _parts_of(result, self.name)
-        if stream.tuning is not None:
-            metadata = stream.tuning.stamp(metadata, str(producer.address))
-        state = {
-            "counted": self._counted.as_metadata(time.monotonic()),
-            "resets": self._resets,
-            "final": final,
-            "session": self._session,
-        }
-        metadata = {**metadata, "n_counted": self._counted.n, STATE: state}
-        self._pending = producer.send_array(self._next_id, array, codec=result.codec, metadata=metadata)
+        metadata = result.metadata
+        if stream is not None and stream.tuning is not None:
+            metadata = stream.tuning.stamp(metadata, str(results.address))
+        state = {"counted": self._counted.as_metadata(time.monotonic()), "resets": self._resets, "final": final}
+        results.publish(result, {**metadata, "n_counted": self._counted.n}, state)
         self._changed, self._final = False, final
+        self._settle()
 
-    def _settle(self, timeout_s: float) -> None:
+    def _settle(self) -> None:
         """Wait until the result that was sent is in the stream."""
-        if self._pending is None or self._producer is None:
-            return
-        if not self._producer.flush(timeout_s):
-            raise RetryLaterError(f"{self._producer.queued_bytes} bytes for {self._producer.address} cannot be sent")
-        pending = self._pending
         try:
-            is_duplicate = pending.result() == "duplicate"
-        except IdConflictError as error:
+            self._n_results += self._opened().settle()
+        except SupersededError as error:
             raise self._superseded(str(error)) from error
-        except SendError as error:
-            raise CannotGoOnError(f"result {self._next_id} of {self.name} was not taken: {error}") from error
-        if is_duplicate and not self._is_ours(self._next_id):
-            raise self._superseded(f"result {self._next_id} is there already")
-        self._pending = None
-        self._next_id += 1
-        self._n_results += 1
-
-    def _is_ours(self, message_id: int) -> bool:
-        """Whether a result was sent by this process: sent twice, because an answer was lost."""
-        assert self._output is not None  # noqa: S101 (nothing was sent before it was known)
-        assert self._stream is not None  # noqa: S101
-        with Consumer(self._output.address, broker=self._stream.broker, retry_timeout_s=WAIT_S) as results:
-            state = results.read(message_id).metadata.get(STATE, {})
-        return bool(state.get("session") == self._session)
 
     def _superseded(self, why: str) -> CannotGoOnError:
         self._let_go()
         return CannotGoOnError(
             f"another process reduces for group {self._group} now ({why}); this one ends, nothing is counted twice"
         )
+
+    def _opened(self) -> ResultChain:
+        if self._results is None:
+            raise RuntimeError("a message before its stream was opened")
+        return self._results
 
     # --- closing -----------------------------------------------------------------------------------------------
 
@@ -342,33 +257,30 @@ class ReducerHandler:
         RetryLaterError, ServerError
             If the server is lost; to be called again.
         """
-        producer = self._producer
-        if producer is None:
+        results = self._results
+        if results is None:
             self._let_go()
             return None
-        self._settle(WAIT_S)
-        if end is not None and not self._sealed:
+        self._settle()
+        if end is not None and not results.sealed:
             if self._changed or not self._final:
                 self._publish(final=True)
-                self._settle(WAIT_S)
-            producer.finish(self._next_id - 1, reason=end.reason, retry_timeout_s=WAIT_S)
-        producer.close(CLOSE_TIMEOUT_S)
-        report = {"n_counted": self._counted.n, "n_results": self._next_id - 1, "stream": str(producer.address)}
+            results.finish(end)
+        results.close()
+        report = {"n_counted": self._counted.n, "n_results": results.last_id, "stream": str(results.address)}
         self._let_go()
         return report
 
     def _let_go(self) -> None:
-        if self._producer is not None:
-            self._producer.abandon()
-            self._producer.close(0)
-            self._producer = None
+        if self._results is not None:
+            self._results.abandon()
+            self._results = None
         if self._lease is not None:
             self._lease.give_up()
             self._lease = None
         if self._server is not None:
             self._server.close()
             self._server = None
-        self._pending = None
 
     def status(self) -> Mapping[str, int | float | str]:
         """Return what was counted, and what the reducer says."""
@@ -385,9 +297,3 @@ def _with_resets(reducer: Reducer) -> Parameters:
     help_text = "How often it was begun anew: another number than before begins anew."
     resets = Parameter(name=RESETS, kind="int", default=0, bounds=Bounds(minimum=0, help=help_text))
     return Parameters([*own.values(), resets], own.initial)
-
-
-def _parts_of(result: Result, name: str) -> tuple[Any, Mapping[str, Any]]:
-    if result.array is None:
-        raise CannotGoOnError(f"{name}: the result of a reducer has an array, with its whole state")
-    return result.array, result.metadata

@@ -70,7 +70,7 @@ def write_in_100_mb(place: Path, ballast_bytes: int) -> dict:
 @pytest.mark.parametrize("free_mb", [0, 1, 17, 20, 30, 40])
 def test_a_full_disk_costs_no_frame_wherever_it_is_met(tmp_path, free_mb):
     report = write_in_100_mb(tmp_path, (100 - free_mb) * 2**20 - 65536)
-    assert report["n_full"] == 1
+    assert (report["n_full"] > 0) == (free_mb < 25)  # the file has 29 MB
     assert (report["n_written"], report["n_verified"], report["n_missing"]) == (60, 60, 0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from beamstream import Address, Frame, SourceAddress, codecs
+from beamstream import Address, Consumer, Frame, SourceAddress, codecs
 from beamstream.errors import CannotGoOnError, ShapeError
 from beamstream.frame import Header
 from beamstream.service import Result, StreamStart
@@ -88,6 +88,7 @@ def test_a_hit_keeps_its_bytes_and_gets_its_peaks() -> None:
     peaks = hit.metadata["peaks"]
     assert peaks["fs"][:3] == [14.5, 44.5, 74.5]
     assert peaks["n_pixels"] == [4] * 12
+    assert peaks.keys() == {"fs", "ss", "intensity", "max_intensity", "snr", "n_pixels", "resolution"}
     assert {len(values) for values in peaks.values()} == {12}
 
 
@@ -205,6 +206,17 @@ def test_the_defaults_find_the_peaks_of_simulated_frames() -> None:
         summary = processor.process(frame_of(maker.make(index)))["peaks"].metadata
         assert (summary["n_peaks"], summary["hit"]) == (len(truth.peaks), truth.hit)
     assert processor.status()["hits"] == 3
+
+
+def test_bragg_peaks_of_a_real_crystal_are_found(captured_data: Path) -> None:
+    with Consumer(captured_data / "cbf_pilatus300k_albis") as images:
+        processor = opened(PeakProcessor(), images.metadata)
+        found = [processor.process(image)["hits"].metadata for image in images]
+    assert [one["n_peaks"] for one in found] == [297, 301, 294]
+    strongest = int(np.argmax(found[0]["peaks"]["max_intensity"]))
+    centre = [found[0]["peaks"][axis][strongest] for axis in ("fs", "ss")]
+    assert centre == pytest.approx([331.0, 261.4], abs=0.1)
+    assert 1.5 < min(found[0]["peaks"]["resolution"]) < 5
 
 
 def test_derived_streams_say_what_they_were_made_of() -> None:

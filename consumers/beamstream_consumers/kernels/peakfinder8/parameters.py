@@ -63,7 +63,7 @@ class PeakParameters:
         1e6, minimum=0.0, maximum=1e6, unit="pixels", help="Farthest from the beam that peaks are looked for."
     )
     max_num_peaks: int = tunable(
-        2048, minimum=1, maximum=100_000, unit="peaks", help="Peaks kept of a frame; further ones are only counted."
+        2048, minimum=1, maximum=10_000, unit="peaks", help="Peaks kept of a frame; further ones are only counted."
     )
 
     def __post_init__(self) -> None:

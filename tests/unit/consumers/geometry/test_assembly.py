@@ -103,6 +103,12 @@ def test_what_crystfel_would_not_take_is_named_otherwise() -> None:
     assert not maps.bad[:, 3].any()
 
 
+def test_several_panels_are_one_group_unless_there_is_one() -> None:
+    geometry = Geometry(panels=(FLAT, replace(FLAT, name="other", slow=(4, 8))), shape=(8, 6), distance_m=0.1)
+    assert parse_geom(to_geom(geometry)).groups == {"all": ("flat", "other")}
+    assert parse_geom(to_geom(replace(geometry, groups={"all": ("other", "flat")}))).groups["all"] == ("other", "flat")
+
+
 def test_places_stand_in_for_numbers() -> None:
     geometry = Geometry(panels=(FLAT,), shape=(4, 6), distance_m=0.1, wavelength_a=1.0)
     places = {"distance": "detector_distance mm", "wavelength": "beam_energy eV"}

@@ -79,6 +79,13 @@ def test_what_is_no_statement_is_said_and_passed_over(caplog: pytest.LogCaptureF
     assert "line 10: p/cornerx" in caplog.text
 
 
+def test_panels_that_hold_the_same_pixels_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    other = ONE.replace("p/", "r/").replace("min_ss=0", "min_ss=1").replace("max_ss=1", "max_ss=2")
+    with caplog.at_level(logging.WARNING):
+        parse_geom(ONE + other)
+    assert "panels p and r hold the same pixels" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "line", "why"),
     [

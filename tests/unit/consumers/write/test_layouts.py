@@ -28,6 +28,12 @@ MASTER = f"{STEM}_master.h5"
 MESSAGES = "entry/beamstream/messages"
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All members are in this process: while one waits, no other goes on."""
+    monkeypatch.setattr("beamstream_consumers.write.rolling.PATIENCE_S", 0.0)
+
+
 def writer(directory: Path, **options: Any) -> WriteHandler:
     return WriteHandler(directory, min_free_bytes=0, **options)
 
