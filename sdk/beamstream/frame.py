@@ -5,8 +5,8 @@ The payload stays as it was sent, compressed; `Frame.array` decompresses it once
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, MutableSequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .address import Address
@@ -203,3 +203,16 @@ class Gap:
     def n_messages(self) -> int:
         """How many ids these are."""
         return self.last_id - self.first_id + 1
+
+
+def add_gap(gaps: MutableSequence[Gap], gap: Gap) -> None:
+    """Append a gap; neighbours that their producer stated for one reason become one, however they were sent."""
+    last = gaps[-1] if gaps else None
+    if (
+        last is not None
+        and gap.reason in (DECLINED, STATED)
+        and (last.reason, last.last_id + 1) == (gap.reason, gap.first_id)
+    ):
+        gaps[-1] = replace(last, last_id=gap.last_id)
+    else:
+        gaps.append(gap)

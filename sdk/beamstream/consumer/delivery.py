@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from beamstream.errors import BeamstreamError
-from beamstream.frame import Frame, Gap, Header
+from beamstream.frame import Frame, Gap, Header, add_gap
 from beamstream.retry import RetryCounts
 
 
@@ -95,13 +95,9 @@ class Delivery:
             self._arrived.notify()
 
     def put_gap(self, gap: Gap) -> None:
-        """Take note of a gap; neighbours that were declined become one."""
+        """Take note of a gap; neighbours that their producer stated become one."""
         with self._arrived:
-            last = self._gaps[-1] if self._gaps else None
-            if gap.is_declined and last is not None and last.is_declined and last.last_id + 1 == gap.first_id:
-                self._gaps[-1] = replace(last, last_id=gap.last_id)
-            else:
-                self._gaps.append(gap)
+            add_gap(self._gaps, gap)
 
     def take_gaps(self) -> list[Gap]:
         """Return the gaps noted since the last call."""

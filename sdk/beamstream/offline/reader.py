@@ -16,7 +16,7 @@ from beamstream.address import Address
 from beamstream.consumer import Consumer, ConsumerCounts
 from beamstream.consumer.feed import Start, check_start
 from beamstream.errors import MessageNotFoundError, PayloadGoneError, StreamFinishedError
-from beamstream.frame import Frame, Gap
+from beamstream.frame import Frame, Gap, add_gap
 from beamstream.state import StreamState
 
 from .errors import GroupNeedsBrokerError
@@ -123,7 +123,7 @@ class OfflineReader(Consumer):
                 self.counts.n_declined += item.n_messages
             else:
                 self.counts.n_missing += item.n_messages
-            self._gaps.append(item)
+            add_gap(self._gaps, item)
         elif isinstance(item, PayloadGoneError):
             self.counts.n_skipped += 1
         else:
