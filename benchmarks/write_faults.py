@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,11 @@ class Work:
     folder: Path
     options: dict[str, Any]
 
+    @property
+    def said(self) -> Path:
+        """Where a writer that failed says why."""
+        return self.folder.with_name(self.folder.name + ".said")
+
 
 def image_of(number: int) -> Any:
     """Return an image that no other message has."""
@@ -117,7 +123,11 @@ def write(work: Work, dies_after: int, seed: int) -> None:
             redelivery_delays_s=[0.0],
         ) as consumer,
     ):
-        Visit(handler, consumer, work.url, shell, LoopCounts()).run(lambda: False)
+        try:
+            Visit(handler, consumer, work.url, shell, LoopCounts()).run(lambda: False)
+        except Exception:
+            work.said.write_text(traceback.format_exc())
+            raise
 
 
 class Writer:
@@ -154,7 +164,8 @@ class Writer:
                 self._process.join()
                 return "a writer did not come to the end"
             if self._process.exitcode != -signal.SIGKILL:
-                return "" if self._process.exitcode == 0 else f"a writer ended with {self._process.exitcode}"
+                said = self._work.said.read_text() if self._work.said.exists() else ""
+                return "" if self._process.exitcode == 0 else f"a writer ended with {self._process.exitcode}: {said}"
             self._again()
 
 

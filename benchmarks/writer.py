@@ -1,6 +1,6 @@
 """How fast the `write` consumer writes, beside bare `write_direct_chunk` of the same chunks, in one run.
 
-    python benchmarks/writer.py [--folder DIR] [--repeats 7] [--megabytes 1024] [--json]
+    python benchmarks/writer.py [--folder DIR] [--repeats 7] [--megabytes 2048] [--json]
 
 Both write the same packed images to the same file system: bare, h5py with one dataset and nothing else; the writer as
 the service loop calls it, with columns, commits every 64 messages (the process may die at any moment and nothing is
@@ -46,7 +46,7 @@ N_DIFFERENT = 8
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "one file": {},
-    "data files of 100": {"images_per_file": 100},
+    "data files of 1000": {"images_per_file": 1000},
     "one of several writers": {"shared": True},
 }
 
@@ -112,12 +112,12 @@ def write_with(options: dict[str, Any]) -> Callable[[Path, Sequence[Frame]], Non
     return write
 
 
-def timed(work: Callable[[Path, Sequence[Frame]], None], folder: Path, frames: Sequence[Frame]) -> float:
-    """Return how long it takes [s]; what was written is deleted."""
+def timed(work: Callable[[Path, Sequence[Frame]], None], folder: Path, frames: Sequence[Frame]) -> tuple[float, float]:
+    """Return how long it takes, and how much of a core [s]; what was written is deleted."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         work(Path(place), frames)
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, time.process_time() - cpu_begin
 
 
 def measure(folder: Path, name: str, n_bytes: int, repeats: int) -> dict[str, Any]:
@@ -126,18 +126,20 @@ def measure(folder: Path, name: str, n_bytes: int, repeats: int) -> dict[str, An
     n_frames = max(32, n_bytes // payload_bytes)
     frames = frames_of(payload_bytes, shape, n_frames)
     works = {"bare": write_bare, **{layout: write_with(options) for layout, options in LAYOUTS.items()}}
-    times: dict[str, list[float]] = {work: [] for work in works}
+    times: dict[str, list[tuple[float, float]]] = {work: [] for work in works}
     for number in range(repeats + 1):
         for work, call in works.items():
             taken = timed(call, folder, frames)
             if number:  # the first turn touches the memory
                 times[work].append(taken)
-    medians = {work: statistics.median(taken) for work, taken in times.items()}
+    medians = {work: statistics.median(wall for wall, _ in taken) for work, taken in times.items()}
+    cpu = {work: statistics.median(used for _, used in taken) for work, taken in times.items()}
     return {
         "size": name,
         "n_frames": n_frames,
         "mb_per_s": {work: n_frames * payload_bytes / taken / 1e6 for work, taken in medians.items()},
         "ratio_to_bare": {work: medians["bare"] / taken for work, taken in medians.items() if work != "bare"},
+        "cpu_ratio_to_bare": {work: cpu["bare"] / used for work, used in cpu.items() if work != "bare"},
     }
 
 
@@ -146,7 +148,7 @@ def measure_readings(folder: Path, repeats: int) -> float:
     payload = np.array([7], "<u4").tobytes()
     checksum = xxhash.xxh3_64_intdigest(payload)
     frames = [frame_of(number, payload, checksum, "none", (1,), "<u4") for number in range(1, N_READINGS + 1)]
-    return N_READINGS / statistics.median(timed(write_with({}), folder, frames) for _ in range(min(3, repeats)))
+    return N_READINGS / statistics.median(timed(write_with({}), folder, frames)[0] for _ in range(min(3, repeats)))
 
 
 def main() -> int:
@@ -154,7 +156,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"), help="where files are written")  # noqa: S108
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--megabytes", type=int, default=1024, help="of each size, and turn")
+    parser.add_argument("--megabytes", type=int, default=2048, help="of each size, and turn")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # what nobody said of these frames
@@ -166,7 +168,8 @@ def main() -> int:
     for found in sizes:
         rates = "  ".join(f"{work} {rate:.0f} MB/s" for work, rate in found["mb_per_s"].items())
         ratios = "  ".join(f"{work} {ratio:.2f}" for work, ratio in found["ratio_to_bare"].items())
-        sys.stdout.write(f"{found['size']:>7}: {rates}\n         of bare: {ratios}\n")
+        used = "  ".join(f"{ratio:.2f}" for ratio in found["cpu_ratio_to_bare"].values())
+        sys.stdout.write(f"{found['size']:>7}: {rates}\n         of bare: {ratios}; by time of a core: {used}\n")
     sys.stdout.write(f"readings of a counter: {readings_per_s:.0f}/s\n")
     return 0
 

@@ -91,7 +91,7 @@ class Frame:
         Its place in the index; what acknowledging refers to.
     place : int
         Its number among the messages of the stream in the order of the index, from 1, whatever ids are missing or late;
-        0 where that is not known.
+        0 where that is not known: in files, and of single messages that are read by their id.
     """
 
     address: Address
@@ -101,7 +101,7 @@ class Frame:
     late: bool = False
     n_deliveries: int = 1
     entry_id: str = ""
-    place: int = 0
+    place: int = field(default=0, compare=False)
 
     @property
     def metadata(self) -> Mapping[str, Any]:

@@ -21,19 +21,22 @@ Case = dict[str, Any]
 def shares(case: Case, bins: RadialBins) -> list[list[tuple[int, float]]]:
     """Return (pixel, weight) of each bin, from the definition: how much of its reach lies in the bin."""
     rings: list[list[tuple[int, float]]] = []
+    inside = case["position"][~case["bad"]]
+    first, last = case["limits"] or (inside.min(), inside.max())
+    width = (last * (1 + np.finfo(np.float32).eps) - first) / len(bins.centers)
     for number, center in enumerate(bins.centers):
         low, high = center - bins.width / 2, center + bins.width / 2
         ring = []
         for pixel in np.flatnonzero(~case["bad"].reshape(-1)):
             at, half = case["position"].flat[pixel], case["half"]
             if half:
-                first, last = at - half, at + half
-                weight = (min(high, last) - max(low, first)) / (2 * half)
+                near, far = at - half, at + half
+                weight = (min(high, far) - max(low, near)) / (2 * half)
                 if weight > 0:  # what lies beyond an end of the axis goes to the bin there
-                    weight += max(low - first, 0.0) / (2 * half) * (number == 0)
-                    weight += max(last - high, 0.0) / (2 * half) * (number == len(bins.centers) - 1)
+                    weight += max(low - near, 0.0) / (2 * half) * (number == 0)
+                    weight += max(far - high, 0.0) / (2 * half) * (number == len(bins.centers) - 1)
             else:
-                weight = float(int((at - bins.centers[0] + bins.width / 2) // bins.width) == number)
+                weight = float((at - first) // width == number)
             if weight > 0:
                 ring.append((pixel, weight))
         rings.append(ring)

@@ -100,6 +100,8 @@ def peaks(
       stream consume peaks 11012345/eiger --follow --workers 4 --adc-threshold 15
 
       stream consume peaks 11012345/jungfrau --follow --geometry jf.geom
+
+      stream consume peaks run_042_master.h5
     """
     values: dict[str, Any] = {
         "adc_threshold": adc_threshold,

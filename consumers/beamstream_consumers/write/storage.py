@@ -20,6 +20,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from .errors import DiskFullError, OutputError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a disk, or somebody's share of it, says that has no room."""
+
+LOCK_PATIENCE_S = 0.5
+"""How long a lock is waited for [s]: a killed writer's claim may be free before its file is, and readers look in."""
 
 PAGE_BYTES = 4096
 """How finely changes are kept [bytes]: a node of a B-tree has about two thousand, a chunk of a column eight."""
@@ -82,12 +86,18 @@ class Storage:
 
     def _lock(self) -> None:
         """Take the lock that HDF5 takes; on file systems without locks there is the claim only."""
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(self.path, "another writer has a lock on it, or a reader") from error
-        except OSError:
-            return
+        ends_at = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= ends_at:
+                    raise OutputError(self.path, "another writer has a lock on it, or a reader") from error
+                time.sleep(LOCK_PATIENCE_S / 50)
+            except OSError:
+                return
+            else:
+                return
 
     # --- what HDF5 asks for ----------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ def _changes(versions: list[tuple[Version, Fate]]) -> list[dict[str, Any]]:
         row = _history_row(version, fate)
         values = row.pop("values")
         del row["set"]
-        changed = {name: value for name, value in values.items() if before.get(name, row) != value}
+        changed = {name: value for name, value in values.items() if name not in before or before[name] != value}
         row["refusal"] = fate.refusal.splitlines()[0] if fate.refusal else ""
         rows.append(row | {"changes": _pairs(changed) if before else "the options of the service"})
         before = values

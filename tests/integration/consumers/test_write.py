@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fabio
 import h5py
 import numpy as np
 import pytest
+from nexusformat.nexus import nxload
 
 from beamstream import Address, Consumer, Producer
 from beamstream.groups import list_groups
@@ -26,6 +28,7 @@ from beamstream_consumers.write.errors import OutputError
 
 ADDRESS = Address("11012345", "eiger", "series_00042")
 NAME = "11012345_eiger_series_00042.nxs"
+MASTER = "11012345_eiger_series_00042_master.h5"
 SHAPE = (62, 43)
 PATIENCE_S = 60.0
 
@@ -139,6 +142,29 @@ def test_a_file_that_another_process_writes_is_refused(broker: str, run: Run, tm
             WriteHandler(tmp_path).open(StreamStart(address=ADDRESS, metadata={}, n_expected=None, broker=broker))
 
 
+def test_several_writers_share_a_stream_and_one_of_them_is_killed(broker: str, run: Run, tmp_path: Path) -> None:
+    with Producer(ADDRESS, broker=broker, n_expected=300) as producer:
+        first = run("--shared")
+        for message_id in range(1, 101):
+            producer.send_array(message_id, image_of(message_id))
+        wait_until(lambda: acknowledged_up_to(broker, 100), "100 acknowledged frames")
+        others = [run("--shared", "--verify") for _ in range(2)]
+        for message_id in range(101, 201):
+            producer.send_array(message_id, image_of(message_id))
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        for message_id in range(201, 301):
+            producer.send_array(message_id, image_of(message_id))
+        producer.finish(300)
+    assert [other.wait(PATIENCE_S) for other in others] == [0, 0]
+    with h5py.File(tmp_path / MASTER) as file:
+        assert np.array_equal(file["entry/data/data"][()], np.stack([image_of(i) for i in range(1, 301)]))
+    receipt = make_receipt(Server(broker), ADDRESS)
+    assert receipt.clean
+    assert (receipt.written, receipt.file_checksum) == (300, receipt.checksum)
+    assert not [path.name for path in tmp_path.iterdir() if path.suffix != ".h5"]
+
+
 # --- files -------------------------------------------------------------------------------------------------------
 
 
@@ -191,13 +217,36 @@ EIGER = {
 }
 
 
-def write_two_frames(broker: str, directory: Path, metadata: dict[str, Any]) -> Path:
+def write_two_frames(broker: str, directory: Path, metadata: dict[str, Any], **layout: Any) -> Path:
     with Producer(ADDRESS, broker=broker, metadata=metadata, n_expected=2) as producer:
         for message_id in (1, 2):
             producer.send_array(message_id, image_of(message_id), metadata={"start_ns": message_id})
         producer.finish(2)
-    assert run_handler(WriteHandler(directory, min_free_bytes=0), str(ADDRESS), broker=broker) == 0
-    return directory / NAME
+    assert run_handler(WriteHandler(directory, min_free_bytes=0, **layout), str(ADDRESS), broker=broker) == 0
+    return directory / (MASTER if layout else NAME)
+
+
+LAYOUTS = [{}, {"images_per_file": 1}, {"shared": True}]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
+def test_the_nexus_validator_finds_no_error_in_a_master(broker: str, tmp_path: Path, layout: dict[str, Any]) -> None:
+    n_errors, text = validate(write_two_frames(broker, tmp_path, EIGER, **layout))
+    assert n_errors == 0, text
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_programs_of_the_field_read_the_images(broker: str, tmp_path: Path, layout: dict[str, Any]) -> None:
+    path = write_two_frames(broker, tmp_path, EIGER, **layout)
+    images = [image_of(1), image_of(2)]
+    with fabio.open(str(path)) as found:
+        assert np.array_equal([found.getframe(number).data for number in range(found.nframes)], images)
+    root = nxload(path)
+    data = root["entry/data"]
+    assert root["entry/definition"].nxvalue == "NXmx"
+    names = sorted(name for name in data if name.startswith("data"))
+    found = [data[names[0]][0].nxvalue, data[names[-1]][-1].nxvalue]
+    assert np.array_equal(np.squeeze(found), images)
 
 
 @pytest.mark.parametrize("metadata", [{}, EIGER], ids=["nothing said", "an Eiger's header"])
