@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from beamstream.errors import UsageError
 from beamstream.offline.hdf5.image_recording import ImageRecording
 from beamstream.offline.recording import Recording, open_recording
-from beamstream_consumers.geometry import GeometryIncompleteError, read_geometry, to_geom
+from beamstream_consumers.detector_metadata import detector_of
+from beamstream_consumers.geometry import Geometry, GeometryIncompleteError, MaskFile, read_geometry, to_geom
+from beamstream_consumers.geometry.nexus_format import path_of_detector
+from beamstream_consumers.kernels.sum_blocks import flag_value
 
 MAX_EVENTS = 100_000_000
 """Most events of a list."""
+
+
+ANY_BIT = 0xFFFF_FFFF
+"""A NeXus mask is bad where any bit is set."""
 
 
 class ListingError(UsageError):
@@ -36,11 +46,14 @@ class Listing:
         The dataset that they are in.
     shape : (n_slow, n_fast)
         Shape of the images [pixels].
+    dtype : str
+        Of their pixels.
     """
 
     lines: list[str]
     data: str
     shape: tuple[int, int]
+    dtype: str
 
 
 def list_events(paths: list[Path]) -> Listing:
@@ -60,7 +73,7 @@ def list_events(paths: list[Path]) -> Listing:
     """
     lines: list[str] = []
     datasets: dict[str, Path] = {}
-    shapes: dict[tuple[int, ...], Path] = {}
+    shapes: dict[tuple[tuple[int, ...], str], Path] = {}
     for path in paths:
         recording = open_recording(path)
         try:
@@ -76,8 +89,10 @@ def list_events(paths: list[Path]) -> Listing:
             (first, one), (second, other), *_ = found.items()
             reason = f"its images have {second}, those of {one} have {first}; make a list for each ({what})"
             raise ListingError(other, reason)
-    shape = next(iter(shapes))
-    return Listing(lines=lines, data=next(iter(datasets)), shape=(shape[0], shape[1]))
+    shape, dtype = next(iter(shapes))
+    if len(shape) != 2:
+        raise ListingError(paths[0], f"its messages have shape {shape}; CrystFEL reads images")
+    return Listing(lines=lines, data=next(iter(datasets)), shape=(shape[0], shape[1]), dtype=dtype)
 
 
 def geometry_of(path: Path, listing: Listing, geometry: Path | None, comment: str) -> str:
@@ -110,18 +125,36 @@ def geometry_of(path: Path, listing: Listing, geometry: Path | None, comment: st
     for name, value in (("distance", described.distance_m), ("wavelength", described.wavelength_a)):
         if value is None and name not in described.locations:
             raise GeometryIncompleteError(described.origin, f"the {name}", "give a --geometry that does")
-    return to_geom(described, data=listing.data, comment=comment)
+    return to_geom(_with_bad_pixels(described, path, metadata, listing), data=listing.data, comment=comment)
+
+
+def _with_bad_pixels(geometry: Geometry, path: Path, metadata: Mapping[str, Any], listing: Listing) -> Geometry:
+    """Return a geometry that says which pixels are bad: the file's own mask, and the flag value."""
+    mask = detector_of(metadata).get("pixel_mask")
+    if not geometry.masks and isinstance(mask, np.ndarray) and mask.shape == listing.shape:
+        found = MaskFile(
+            location=path_of_detector(metadata) + "/pixel_mask", file=str(path.absolute()), bad_bits=ANY_BIT
+        )
+        geometry = replace(geometry, masks=(found,))
+    flag = flag_value(listing.dtype)
+    if flag is None:
+        return geometry
+    panels = tuple(
+        panel if panel.flags.equal else replace(panel, flags=replace(panel.flags, equal=(float(flag),)))
+        for panel in geometry.panels
+    )
+    return replace(geometry, panels=panels)
 
 
 def _lines(
-    recording: Recording, path: Path, datasets: dict[str, Path], shapes: dict[tuple[int, ...], Path]
+    recording: Recording, path: Path, datasets: dict[str, Path], shapes: dict[tuple[tuple[int, ...], str], Path]
 ) -> Iterator[str]:
     """Yield the lines of one recording, and note datasets and shapes."""
     if not isinstance(recording, ImageRecording):
         raise ListingError(path, "CrystFEL reads HDF5 files of images; these are none")
     last = recording.last()
     if last is not None:
-        shapes.setdefault(last.shape, path)
+        shapes.setdefault((last.shape, str(last.header.dtype)), path)
     for run in recording.runs:
         datasets.setdefault(f"/{run.place.dataset.lstrip('/')}", run.place.file)
         file = run.place.file.absolute()

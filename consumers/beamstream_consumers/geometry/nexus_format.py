@@ -139,7 +139,7 @@ def _modules(
     metadata: Mapping[str, Any], detector: Mapping[str, Any], where: str, shape: tuple[int, int] | None
 ) -> tuple[Panel, ...]:
     """Return the modules that say where they are; empty unless all do."""
-    base = _path_of(metadata, detector)
+    base = path_of_detector(metadata)
     found = children(detector, "NXdetector_module")
     if len(found) > MAX_PANELS:
         raise GeometryFormatError(where, 0, f"{len(found)} modules; the limit is {MAX_PANELS}")
@@ -241,8 +241,9 @@ def _rotation(axis: Matrix, angle_rad: float) -> Matrix:
     return turned
 
 
-def _path_of(metadata: Mapping[str, Any], detector: Mapping[str, Any]) -> str:
-    """Return the path of a detector that is in the tree."""
+def path_of_detector(metadata: Mapping[str, Any]) -> str:
+    """Return the path of the detector in a tree of metadata, the one that `detector_of` gives."""
+    detector = detector_of(metadata)
     for instrument, group in children(metadata.get("entry"), "NXinstrument"):
         for name, candidate in children(group, "NXdetector"):
             if candidate is detector:

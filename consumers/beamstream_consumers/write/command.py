@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, WhereOrPath, parse_start
-from beamstream.service import run_handler
+from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, WhereOrPath, Workers, parse_start
+from beamstream.service import run_processor
 
 from .handler import WriteHandler
 from .paths import DEFAULT_TEMPLATE
@@ -59,6 +60,7 @@ def write(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every frame back and compare checksums before a file gets its name.")
     ] = False,
+    workers: Workers = 1,
     broker: Broker = None,
     group: Group = None,
     start: From = "start",
@@ -74,7 +76,8 @@ def write(
     A file is called NAME.partial until its stream has ended and all of it is
     on the disk. A writer that was stopped or killed is simply started again:
     it goes on where it was, and frames that come again are there already.
-    One writer writes a stream, but with --shared: start as many as you like.
+    One writer writes a stream, but with --workers N, or with --shared: start
+    as many as you like, on as many hosts.
 
     Examples:
 
@@ -83,19 +86,23 @@ def write(
       stream consume write 11012345/eiger --follow -d /data --file '{source}/{stream}.nxs'
 
       stream consume write 11012345/eiger --follow -d /data --images-per-file 1000
+
+      stream consume write 11012345/eiger --follow -d /gpfs/raw --workers 4
     """
-    handler = WriteHandler(
+    make = partial(
+        WriteHandler,
         directory,
         file,
         images_per_file=images_per_file,
-        shared=shared,
+        shared=shared or workers > 1,
         packed=packed,
         overwrite=overwrite,
         verify=verify,
     )
-    status = run_handler(
-        handler,
+    status = run_processor(
+        make,
         where,
+        workers=workers,
         broker=broker,
         group=group,
         start=parse_start(start),

@@ -11,14 +11,14 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from beamstream.errors import BeamstreamError
 from beamstream.frame import Frame, Gap
 from beamstream.protocol.client import Server
 
 from .derived import DerivedStream
-from .handler import StreamEnd, StreamStart
+from .handler import Handler, StreamEnd, StreamStart
 from .processor import Processor, Results, declined
 
 log = logging.getLogger(__name__)
@@ -183,3 +183,8 @@ def _summary(derived: DerivedStream) -> dict[str, Any]:
         "n_declined": state.n_declined,
         "n_missing": state.n_missing,
     }
+
+
+def as_handler(made: Processor | Handler) -> Handler:
+    """Return what the loop gives frames to: a handler as it is, a processor behind one."""
+    return cast("Handler", made) if hasattr(made, "handle") else ProcessorHandler(made)

@@ -10,7 +10,8 @@ from beamstream.errors import UsageError
 from beamstream.protocol.client import Server, broker_url
 
 from .consume import run_handler
-from .processing import ProcessorHandler
+from .handler import Handler
+from .processing import as_handler
 from .processor import Processor
 from .shell import service_shell
 from .worker import Work
@@ -18,7 +19,7 @@ from .workers import Supervisor
 
 
 def run_processor(
-    make: Callable[[], Processor],
+    make: Callable[[], Processor | Handler],
     where: str,
     *,
     workers: int = 1,
@@ -30,13 +31,13 @@ def run_processor(
     part: int | None = None,
     metrics_port: int | None = None,
 ) -> int:
-    """Process the frames of streams, until these are finished or a signal asks to end.
+    """Process the frames of streams, or give them to a handler, until these are finished or a signal asks to end.
 
     Parameters
     ----------
     make : callable
-        Makes the processor. With several workers it travels to other processes: a class, a function of a module, or a
-        `functools.partial` of one.
+        Makes the processor, or the handler. With several workers it travels to other processes: a class, a function
+        of a module, or a `functools.partial` of one.
     workers : int
         How many processes share the work, as members of one group.
     where, broker, group, start, follow, required, part, metrics_port
@@ -71,7 +72,7 @@ def run_processor(
         )
         return _run_workers(work, workers, metrics_port)
     return run_handler(
-        ProcessorHandler(make()),
+        as_handler(make()),
         where,
         broker=broker,
         group=group,

@@ -25,7 +25,8 @@ from beamstream.metrics import Snapshot
 from beamstream.stop import Stop, handling_signals
 
 from .consume import run_handler
-from .processing import ProcessorHandler
+from .handler import Handler
+from .processing import as_handler
 from .processor import Processor
 from .shell import Shell
 
@@ -40,12 +41,13 @@ class Work:
     Attributes
     ----------
     make : callable
-        Makes the processor; has to be importable by name: a class, a function of a module, or a `partial` of one.
+        Makes the processor, or the handler; has to be importable by name: a class, a function of a module, or a
+        `partial` of one.
     where, broker, group, start, follow, required, part
         See `run_handler`.
     """
 
-    make: Callable[[], Processor]
+    make: Callable[[], Processor | Handler]
     where: str
     broker: str | None
     group: str | None
@@ -198,7 +200,7 @@ def run_worker(work: Work, connection: Connection, levels: Mapping[str, int]) ->
         logging.getLogger(name or None).setLevel(level)
     try:
         status = run_handler(
-            ProcessorHandler(work.make()),
+            as_handler(work.make()),
             work.where,
             broker=work.broker,
             group=work.group,

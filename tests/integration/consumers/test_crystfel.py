@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin  # noqa: F401 (what CrystFEL has to find in HDF5_PLUGIN_PATH)
 import msgpack
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ import zmq
 
 from beamstream import Address, Consumer, Producer
 from beamstream.service import run_handler
+from beamstream_consumers.calibration_files import read_mask
 from beamstream_consumers.crystfel.bridge import BridgeOptions
 from beamstream_consumers.crystfel.command import run_bridge
 from beamstream_consumers.crystfel.frames import FrameOptions
@@ -328,26 +330,36 @@ def test_what_is_no_image_goes_to_the_dead_letters(broker: str) -> None:
     assert worker.answers == []
 
 
-def test_files_are_given_without_a_broker_and_listed_for_indexamajig(broker: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("images_per_file", [None, 2])
+def test_files_are_given_without_a_broker_and_listed_for_indexamajig(
+    broker: str, tmp_path: Path, images_per_file: int | None
+) -> None:
     with Producer(HITS, broker=broker, metadata=METADATA, patience_s=0.05) as producer:
         for message_id in (1, 2, 4):
             producer.send_array(message_id, image_of(message_id), codec="bslz4")
         producer.finish(4)
-    assert run_handler(WriteHandler(tmp_path, "{stream}.nxs"), str(HITS), broker=broker) == 0
-    path = tmp_path / "run_001.nxs"
+    handler = WriteHandler(tmp_path, "{stream}.h5", images_per_file=images_per_file)
+    assert run_handler(handler, str(HITS), broker=broker) == 0
+    path = tmp_path / ("run_001_master.h5" if images_per_file else "run_001.h5")
     worker = Worker(free_endpoint())
     assert run("", [worker], where=str(path)) == 0
     assert [answer["message_id"] for answer in worker.answers] == [1, 2, 4]
     assert math.isclose(worker.answers[0]["distance"], 125.0)
 
     listing = list_events([path])
-    assert listing.lines == [f"{path} //0", f"{path} //1", f"{path} //3"]
+    assert len(listing.lines) == 3
+    for line, message_id in zip(listing.lines, (1, 2, 4), strict=True):
+        name, event = line.split(" //")
+        with h5py.File(name) as file:
+            np.testing.assert_array_equal(file[listing.data][int(event)], image_of(message_id))
     text = geometry_of(path, listing, None, "a test")
     (tmp_path / "run.geom").write_text(text)
     geometry = read_geometry(tmp_path / "run.geom", SHAPE)
     assert (geometry.distance_m, geometry.data_location) == (pytest.approx(0.125), "/entry/data/data")
-    with h5py.File(path) as file:
-        assert file[geometry.data_location].shape == (4, *SHAPE)
+    assert geometry.panels[0].flags.equal == (65535.0,)
+    (mask,) = geometry.masks
+    bad = read_mask(f"{mask.file}:{mask.location}", good_bits=mask.good_bits, bad_bits=mask.bad_bits)
+    assert bad.tolist() == (DETECTOR["pixel_mask"] != 0).tolist()
     other = tmp_path / "other.poni"
     other.write_text('Detector_config: {"pixel1": 1e-4, "pixel2": 1e-4, "max_shape": [4, 6]}\nDistance: 0.1\n')
     with pytest.raises(GeometryShapeError):
