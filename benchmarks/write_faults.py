@@ -63,6 +63,9 @@ MAX_WRITES = 500
 
 ROUND_TIMEOUT_S = 45.0
 
+MAX_FAILURES = 3
+"""How often a writer that failed, and was not killed, is started again as its operator would; each is reported."""
+
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["write_faults", "h5py", "hdf5plugin", "beamstream_consumers.write", "beamstream.consumer", "beamstream.service"]
@@ -104,9 +107,16 @@ def die_in_write(countdown: int, seed: int) -> None:
     os.pwrite = pwrite
 
 
+def note(work: Work, text: str) -> None:
+    """Write down why a writer failed."""
+    with work.said.open("a") as file:
+        file.write(text)
+
+
 def write(work: Work, dies_after: int, seed: int) -> None:
     """Write as a member of the group until the stream is finished."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.excepthook = lambda failed: note(work, "".join(traceback.format_exception(failed.exc_value)))
     if dies_after:
         die_in_write(dies_after, seed)
     handler = WriteHandler(work.folder, "{stream}.nxs", min_free_bytes=0, **work.options)
@@ -126,7 +136,7 @@ def write(work: Work, dies_after: int, seed: int) -> None:
         try:
             Visit(handler, consumer, work.url, shell, LoopCounts()).run(lambda: False)
         except Exception:
-            work.said.write_text(traceback.format_exc())
+            note(work, traceback.format_exc())
             raise
 
 
@@ -135,7 +145,7 @@ class Writer:
 
     def __init__(self, work: Work, rng: random.Random, *, dies_in_write: bool) -> None:
         self._work, self._rng = work, rng
-        self.n_kills = 0
+        self.n_kills = self.n_failures = 0
         self._start(rng.randint(1, MAX_WRITES) if dies_in_write else 0)
 
     def _start(self, dies_after: int) -> None:
@@ -163,9 +173,12 @@ class Writer:
                 self._process.kill()
                 self._process.join()
                 return "a writer did not come to the end"
+            if self._process.exitcode == 0:
+                return ""
             if self._process.exitcode != -signal.SIGKILL:
-                said = self._work.said.read_text() if self._work.said.exists() else ""
-                return "" if self._process.exitcode == 0 else f"a writer ended with {self._process.exitcode}: {said}"
+                self.n_failures += 1
+                if self.n_failures > MAX_FAILURES:
+                    return f"a writer ended with {self._process.exitcode}"
             self._again()
 
 
@@ -230,8 +243,14 @@ def run_round(url: str, folder: Path, layout: str, number: int, seed: int) -> di
     server = Server(url)
     delete_stream(server, work.address)
     server.close()
-    n_kills = sum(writer.n_kills for writer in writers)
-    return {"layout": layout, "round": number, "n_kills": n_kills, "in_write": dies_in_write, "flaws": flaws}
+    return {
+        "layout": layout,
+        "round": number,
+        "n_kills": sum(writer.n_kills for writer in writers),
+        "in_write": dies_in_write,
+        "failures": work.said.read_text() if work.said.exists() else "",
+        "flaws": flaws,
+    }
 
 
 def main(arguments: list[str] | None = None, say: Callable[[str], None] = print) -> int:
@@ -251,6 +270,8 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
                 rounds.append(done)
                 if done["flaws"] and not options.json:
                     say(f"{layout}, round {number}: {'; '.join(done['flaws'])}")
+                if done["failures"] and not options.json:
+                    say(f"{layout}, round {number}: a writer failed and was started again: {done['failures']}")
             of_layout = [one for one in rounds if one["layout"] == layout]
             n_flawed = sum(bool(one["flaws"]) for one in of_layout)
             if not options.json:

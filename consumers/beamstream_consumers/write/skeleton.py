@@ -32,6 +32,7 @@ NOTES = "entry/beamstream"
 
 def write_frame_of_file(file: h5py.File, address: str, *, first_id: int, packed: bool) -> None:
     """Make the groups that every file has."""
+    file.attrs["default"] = "entry"  # what viewers open first
     entry = nexus_group(file, "entry", "NXentry")
     nexus_group(entry, "data", "NXdata")
     notes = nexus_group(entry, "beamstream", "NXcollection")
