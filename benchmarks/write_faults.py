@@ -36,8 +36,8 @@ from beamstream import Address, Consumer, Producer, codecs
 from beamstream.metrics import Snapshot
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
+from beamstream.service.consuming.visit import LoopCounts, Visit
 from beamstream.service.shell import service_shell
-from beamstream.service.visit import LoopCounts, Visit
 from beamstream.streams import delete_stream
 from beamstream_broker.embedded import EmbeddedServer
 from beamstream_consumers.write import WriteHandler

@@ -22,8 +22,8 @@ import numpy as np
 from beamstream import Frame
 from beamstream.errors import BeamstreamError
 from beamstream.service import Output, Result, StreamStart, run_handler
-from beamstream.service.processor import derived_address
-from beamstream.service.reducing import ReducerHandler
+from beamstream.service.processing.processor import derived_address
+from beamstream.service.reducing.handler import ReducerHandler
 
 N_BINS = 16
 

@@ -99,7 +99,7 @@ def test_what_only_a_broker_has_is_refused_in_words(path: Path, broker: str) -> 
 
 
 def test_progress_says_how_far_it_is(path: Path, broker: str) -> None:
-    from beamstream.service.offline import open_offline
+    from beamstream.service.consuming.offline import open_offline
 
     handler = ProcessorHandler(sums()())
     loop = open_offline(handler, path, broker, start="start", follow=False, part=None, group=None)

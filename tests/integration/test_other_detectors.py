@@ -57,19 +57,29 @@ def test_they_are_listed_shown_and_accounted_for(others: str, address: Address, 
     assert (receipt.returncode, json.loads(receipt.stdout)["clean"]) == (0, True)
 
 
-@pytest.mark.parametrize("name", ["write", "bin"])
+@pytest.mark.parametrize("address", [SPECTRUM, COUNTER])
+def test_they_are_written_to_files_that_are_read_as_the_stream_was(
+    others: str, tmp_path: Path, address: Address
+) -> None:
+    ended = command("consume", "write", str(address), "--broker", others, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    (file,) = tmp_path.glob("*.nxs")
+    with Consumer(address, broker=others) as sent, Consumer(file) as written:
+        for one, other in zip(sent, written, strict=True):
+            assert one.message_id == other.message_id
+            np.testing.assert_array_equal(one.array(), other.array())
+
+
 @pytest.mark.parametrize(
     ("address", "why"),
     [(SPECTRUM, "has shape (4096,); an image is"), (COUNTER, "has shape (1,); an image is"), (TEXT, "no shape")],
 )
-def test_what_takes_images_refuses_them_one_by_one_and_ends(
-    others: str, tmp_path: Path, name: str, address: Address, why: str
-) -> None:
-    Consumer(address, broker=others, group=name, max_attempts=1).close()
-    ended = command("consume", name, str(address), "--broker", others, cwd=tmp_path)
+def test_what_takes_images_refuses_them_one_by_one_and_ends(others: str, address: Address, why: str) -> None:
+    Consumer(address, broker=others, group="bin", max_attempts=1).close()
+    ended = command("consume", "bin", str(address), "--broker", others)
     assert ended.returncode == 1, ended.stderr
     assert f"message 1 of {address} failed" in ended.stderr
-    letters = list_dead_letters(Server(others), address, name)
+    letters = list_dead_letters(Server(others), address, "bin")
     assert [letter.message_id for letter in letters] == list(range(1, N_MESSAGES + 1))
     assert all(why in letter.why for letter in letters)
 

@@ -16,7 +16,7 @@ from beamstream.parameters import Parameters, Value
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.service import Output, Result, Results, StreamStart, derived_address, run_processor
-from beamstream.service.settled import settled, waited_for
+from beamstream.service.processing.settled import settled, waited_for
 
 SOURCE = Address("bt", "det", "run")
 HITS, COUNTS = Address("bt", "det-hits", "run"), Address("bt", "det-counts", "run")

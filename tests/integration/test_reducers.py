@@ -22,7 +22,7 @@ from beamstream.errors import StreamNotFoundError
 from beamstream.groups import list_dead_letters, list_groups
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
-from beamstream.service.suspects import MAX_DEATHS
+from beamstream.service.reducing.suspects import MAX_DEATHS
 from beamstream.state import read_state
 from beamstream.streams import delete_stream
 

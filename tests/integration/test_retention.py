@@ -15,7 +15,7 @@ from beamstream.groups import list_groups
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
-from beamstream.service.joining import joining_early
+from beamstream.service.consuming.joining import joining_early
 from beamstream_broker.retention import MemoryUse, Retention
 
 PAYLOAD_BYTES = 64 * 1024

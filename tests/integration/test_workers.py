@@ -20,7 +20,7 @@ from beamstream.groups import list_members
 from beamstream.metrics import Snapshot
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
-from beamstream.service.workers import add_up
+from beamstream.service.consuming.workers import add_up
 
 PATIENCE_S = 60.0
 SCRIPT = Path(__file__).with_name("worker_process.py")

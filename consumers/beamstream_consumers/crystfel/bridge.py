@@ -31,7 +31,7 @@ from beamstream.frame import Frame
 from beamstream.groups.redelivery import MAX_ATTEMPTS
 from beamstream.metrics import Snapshot
 from beamstream.retry import RetryCounts, with_retries
-from beamstream.service.agenda import LOOK_EVERY_S, Agenda
+from beamstream.service.consuming.agenda import LOOK_EVERY_S, Agenda
 from beamstream.service.shell import Shell
 from beamstream_consumers.corrections import CalibrationShapeError
 from beamstream_consumers.geometry import GeometryFormatError, GeometryIncompleteError, GeometryShapeError

@@ -13,8 +13,8 @@ from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, par
 from beamstream.consumer import Consumer
 from beamstream.errors import UsageError
 from beamstream.protocol.client import Server, broker_url
-from beamstream.service.agenda import Agenda
-from beamstream.service.joining import joining_early
+from beamstream.service.consuming.agenda import Agenda
+from beamstream.service.consuming.joining import joining_early
 from beamstream.service.shell import service_shell
 from beamstream_consumers.calibration_files import read_mask
 

@@ -87,7 +87,7 @@ def function_command(
     """
     from beamstream.parameters import parse_texts, read_files
     from beamstream.service import run_processor
-    from beamstream.service.loading import load_processor, load_target, parameters_of
+    from beamstream.service.processing.loading import load_processor, load_target, parameters_of
 
     text = str(ctx.info_name)
     if text == PLACEHOLDER:
@@ -128,7 +128,7 @@ def _checked(values: dict[str, object], parameters: Mapping[str, object], ctx: t
 
 def describe(command: Any, target: Any) -> None:
     """Let the help of a command say what a function says of itself."""
-    from beamstream.service.loading import parameters_of
+    from beamstream.service.processing.loading import parameters_of
 
     said = [inspect.getdoc(target) or ""]
     said += [

@@ -107,7 +107,7 @@ class ConsumerCommands(PluginGroup):
         name = args[0]
         if ":" not in name or name == PLACEHOLDER:
             return super().resolve_command(ctx, args)
-        from beamstream.service.loading import load_target
+        from beamstream.service.processing.loading import load_target
 
         command = self.get_command(ctx, name)
         describe(command, load_target(name))

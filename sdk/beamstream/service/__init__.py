@@ -1,17 +1,17 @@
 """The service loop: what every producer and consumer process shares."""
 
-from .consume import run_handler
-from .function import FunctionProcessor, outputs
-from .handler import Commits, Handler, StreamEnd, StreamStart
-from .processing import ProcessorHandler
-from .processor import Output, Processor, Result, Results, derived_address
-from .produce import run_source
+from .consuming.consume import run_handler
+from .consuming.handler import Commits, Handler, StreamEnd, StreamStart
+from .processing.function import FunctionProcessor, outputs
+from .processing.handler import ProcessorHandler
+from .processing.processor import Output, Processor, Result, Results, derived_address
+from .processing.run import run_processor
+from .producing.produce import run_source
+from .producing.source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
+from .producing.upkeep import Upkeep, parse_upkeep
 from .progress import Progress
-from .reducer import Reducer, run_reducer
-from .run import run_processor
+from .reducing.reducer import Reducer, run_reducer
 from .shell import Shell, service_shell
-from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
-from .upkeep import Upkeep, parse_upkeep
 
 __all__ = [
     "Commits",

@@ -19,7 +19,7 @@ from beamstream.frame import Header
 from beamstream.producer.producer import MAX_MESSAGE_ID
 from beamstream.protocol import encode_header, encode_metadata
 from beamstream.service import Declined, Event, Produced, StreamClosed, StreamLeft, StreamOpened
-from beamstream.service.produce import ProducerLoop
+from beamstream.service.producing.produce import ProducerLoop
 from beamstream.stop import StopFlag
 
 from .errors import ConformanceError

@@ -118,7 +118,10 @@ class Worker(threading.Thread):
             asking.connect(self.endpoint)
             while True:
                 asking.send(self.request)
-                answer = asking.recv()
+                try:
+                    answer = asking.recv()
+                except zmq.Again:  # nobody answers any more: what it was given is in its answers
+                    return
                 if len(answer) <= MAX_SHORT_BYTES:
                     self.short.append(answer)
                     if answer == AT_END:

@@ -22,9 +22,9 @@ from beamstream.errors import BeamstreamError
 from beamstream.metrics import Snapshot
 from beamstream.prometheus import ServiceCollector
 from beamstream.protocol.client import Server
-from beamstream.service.consume import ConsumerLoop
-from beamstream.service.processing import ProcessorHandler
-from beamstream.service.produce import ProducerLoop
+from beamstream.service.consuming.consume import ConsumerLoop
+from beamstream.service.processing.handler import ProcessorHandler
+from beamstream.service.producing.produce import ProducerLoop
 from beamstream_broker.service import BrokerService
 from beamstream_consumers.bin import BinProcessor
 from beamstream_consumers.crystfel.bridge import Bridge, BridgeOptions

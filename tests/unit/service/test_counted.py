@@ -6,8 +6,8 @@ import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beamstream.service import counted as module
-from beamstream.service.counted import OPEN_S, START, Counted, place_of
+from beamstream.service.reducing import counted as module
+from beamstream.service.reducing.counted import OPEN_S, START, Counted, place_of
 
 
 def entry(place: int) -> str:

@@ -12,8 +12,8 @@ from beamstream import Address, Frame, Header, SourceAddress
 from beamstream.errors import UsageError
 from beamstream.parameters import ParameterError
 from beamstream.service import FunctionProcessor, Result, StreamStart, outputs
-from beamstream.service.function import ResultTypeError, as_result
-from beamstream.service.loading import (
+from beamstream.service.processing.function import ResultTypeError, as_result
+from beamstream.service.processing.loading import (
     FunctionImportError,
     FunctionKindError,
     FunctionNotFoundError,

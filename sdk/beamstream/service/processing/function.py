@@ -13,8 +13,8 @@ from beamstream.address import SourceAddress
 from beamstream.errors import UsageError
 from beamstream.frame import Frame
 from beamstream.parameters import Parameters, Value
+from beamstream.service.consuming.handler import StreamStart
 
-from .handler import StreamStart
 from .processor import Output, Result, Results, derived_address
 
 F = TypeVar("F", bound=Callable[..., Any])

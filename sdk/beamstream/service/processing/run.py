@@ -8,14 +8,14 @@ from beamstream.address import is_path, parse_where, split_url
 from beamstream.consumer.feed import Start
 from beamstream.errors import UsageError
 from beamstream.protocol.client import Server, broker_url
+from beamstream.service.consuming.consume import run_handler
+from beamstream.service.consuming.handler import Handler
+from beamstream.service.consuming.worker import Work
+from beamstream.service.consuming.workers import Supervisor
+from beamstream.service.shell import service_shell
 
-from .consume import run_handler
-from .handler import Handler
-from .processing import as_handler
+from .handler import as_handler
 from .processor import Processor
-from .shell import service_shell
-from .worker import Work
-from .workers import Supervisor
 
 
 def run_processor(

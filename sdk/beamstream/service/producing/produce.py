@@ -25,10 +25,10 @@ from beamstream.producer import PATIENCE_S, Producer, ProducerCounts
 from beamstream.producer.others import has_all_expected, wait_for_others
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
+from beamstream.service.shell import Shell, service_shell
 from beamstream.state import StreamState
 from beamstream.stop import StopFlag
 
-from .shell import Shell, service_shell
 from .source import Declined, Event, Measured, Produced, Source, StreamClosed, StreamLeft, StreamOpened
 from .upkeep import DEFAULT_UPKEEP, Upkeep
 

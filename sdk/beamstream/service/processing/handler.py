@@ -16,9 +16,9 @@ from typing import Any, cast
 from beamstream.errors import BeamstreamError
 from beamstream.frame import Frame, Gap
 from beamstream.protocol.client import Server
+from beamstream.service.consuming.handler import Handler, StreamEnd, StreamStart
 
 from .derived import DerivedStream
-from .handler import Handler, StreamEnd, StreamStart
 from .processor import Processor, Results, declined
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 from beamstream.address import Address
 from beamstream.errors import DatasetStreamError
 from beamstream.frame import Frame, Gap
-
-from .tuning import Tuning
+from beamstream.service.tuning import Tuning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from beamstream.address import Address, SourceAddress
 from beamstream.errors import UsageError
 from beamstream.frame import Frame
-
-from .handler import StreamStart
+from beamstream.service.consuming.handler import StreamStart
 
 if TYPE_CHECKING:
     import numpy.typing as npt

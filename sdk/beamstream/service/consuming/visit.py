@@ -28,10 +28,10 @@ from beamstream.errors import (
 )
 from beamstream.frame import Frame
 from beamstream.retry import RetryCounts, with_retries
+from beamstream.service.shell import Shell
+from beamstream.service.tuning import Tuning
 
 from .handler import Commits, Handler, StreamEnd, StreamStart
-from .shell import Shell
-from .tuning import Tuning
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from beamstream.consumer.feed import Start
 from beamstream.frame import Frame
+from beamstream.service.consuming.consume import run_handler
+from beamstream.service.consuming.handler import StreamStart
+from beamstream.service.processing.processor import Output, Result
 
-from .consume import run_handler
-from .handler import StreamStart
-from .processor import Output, Result
-from .reducing import PERIOD_S, ReducerHandler
+from .handler import PERIOD_S, ReducerHandler
 
 
 class Reducer(Protocol):

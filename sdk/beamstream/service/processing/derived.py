@@ -21,9 +21,9 @@ from beamstream.errors import IdConflictError, QueueFullError, RetryLaterError, 
 from beamstream.frame import Frame, Gap
 from beamstream.producer import Producer
 from beamstream.protocol.client import Server
+from beamstream.service.consuming.handler import StreamEnd, StreamStart
 from beamstream.state import StreamState
 
-from .handler import StreamEnd, StreamStart
 from .processor import Output, Result
 from .settled import Settled, settled, waited_for
 

@@ -24,9 +24,8 @@ from beamstream.errors import (
 )
 from beamstream.frame import Frame
 from beamstream.producer import Producer
-
-from .handler import StreamEnd
-from .processor import Result
+from beamstream.service.consuming.handler import StreamEnd
+from beamstream.service.processing.processor import Result
 
 WAIT_S = 1.0
 """How long a lost or full server is waited for before the loop is asked to come again [s]: it has signals to see to."""

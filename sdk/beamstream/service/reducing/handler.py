@@ -16,9 +16,9 @@ from beamstream.frame import Frame, Gap
 from beamstream.parameters import Bounds, Parameter, Parameters, Tunable, Value
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.service.consuming.handler import Commits, StreamEnd, StreamStart
 
 from .counted import Counted
-from .handler import Commits, StreamEnd, StreamStart
 from .lease import LEASE_S, Lease
 from .result_chain import STATE, WAIT_S, ResultChain, SupersededError
 from .suspects import Suspects

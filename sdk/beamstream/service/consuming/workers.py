@@ -24,8 +24,8 @@ from beamstream.errors import BeamstreamError, UsageError, WorkerError
 from beamstream.metrics import Snapshot
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.service.shell import Shell
 
-from .shell import Shell
 from .worker import Ended, Failed, Joined, Logged, Told, Work, log_levels, receive, run_worker
 
 log = logging.getLogger(__name__)

@@ -15,12 +15,12 @@ from beamstream.consumer.feed import Start
 from beamstream.errors import StreamNotFoundError
 from beamstream.metrics import Snapshot
 from beamstream.protocol.client import Server, broker_url
+from beamstream.service.shell import Shell, service_shell
+from beamstream.service.tuning import Tuning, find_tuning
 
 from .agenda import LOOK_EVERY_S, Agenda
 from .handler import Handler
 from .joining import joining_early
-from .shell import Shell, service_shell
-from .tuning import Tuning, find_tuning
 from .visit import LoopCounts, Visit
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def run_handler(
         What is done with the frames.
     where : str
         ``beamtime/source/stream`` or ``beamtime/source``, with the broker's URL in front of it if wanted; or a path,
-        see `beamstream.service.offline`.
+        see `beamstream.service.consuming.offline`.
     broker : str, optional
         The broker's URL; default: `STREAM_BROKER`, else the local one.
     group : str, optional

@@ -21,9 +21,9 @@ from beamstream.metrics import Snapshot
 from beamstream.offline import OfflineReader
 from beamstream.parameters import Tunable
 from beamstream.protocol.client import Server
+from beamstream.service.shell import Shell
 
 from .handler import Commits, Handler, StreamEnd, StreamStart
-from .shell import Shell
 from .visit import DEFAULT_COMMITS, NOT_NOW, RETRY_EVERY_S
 
 log = logging.getLogger(__name__)

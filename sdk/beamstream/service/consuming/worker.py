@@ -22,13 +22,13 @@ from beamstream.address import Address
 from beamstream.consumer.feed import Start
 from beamstream.errors import BeamstreamError, UsageError
 from beamstream.metrics import Snapshot
+from beamstream.service.processing.handler import as_handler
+from beamstream.service.processing.processor import Processor
+from beamstream.service.shell import Shell
 from beamstream.stop import Stop, handling_signals
 
 from .consume import run_handler
 from .handler import Handler
-from .processing import as_handler
-from .processor import Processor
-from .shell import Shell
 
 TELL_EVERY_S = 0.25
 """How often a worker says what it has counted [s]: as often as the line on a terminal changes."""

@@ -1,0 +1,1 @@
+"""Analysis of single frames: a `Processor`, or a function, whose results become derived streams."""

@@ -1,0 +1,1 @@
+"""Producer services: what a `Source` yields goes to the broker."""

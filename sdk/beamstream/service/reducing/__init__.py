@@ -1,0 +1,1 @@
+"""Analysis over frames: a `Reducer` that adds up a stream, exactly once, whatever dies."""
