@@ -109,7 +109,7 @@ def wait_until(condition: object, service: subprocess.Popen[bytes]) -> None:
     while not condition():  # type: ignore[operator]
         assert service.poll() is None, "the service has ended"
         assert time.monotonic() < ends_at, f"nothing within {WAIT_S} s"
-        time.sleep(0.005)
+        time.sleep(0.05)
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ class Fetcher:
             self._thread.join()
 
     def _run(self) -> None:
-        failure = BeamstreamError(f"reading {self._keys.address} ended unexpectedly; the log says why")
+        failure = BeamstreamError(f"reading {self._keys.address} was ended from outside")
         try:
             while not self._stop.is_set() and not self._step():
                 pass
@@ -87,6 +87,10 @@ class Fetcher:
             failure = error
             if not self._stop.is_set():
                 log.error("reading %s ends: %s", self._keys.address, error)
+        except BaseException as error:
+            failure = BeamstreamError(f"reading {self._keys.address} ended unexpectedly: {error!r}; the log says where")
+            log.exception("reading %s ended unexpectedly", self._keys.address)
+            raise
         finally:
             # Whatever ended this thread, nobody may wait for it for ever.
             self._delivery.fail(failure)
