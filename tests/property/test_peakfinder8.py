@@ -96,14 +96,14 @@ def centred_radius(shape: tuple[int, int], centre: tuple[float, float]) -> npt.N
     return np.hypot(slow - centre[0], fast - centre[1]).astype(np.float32)
 
 
-@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "u4", "i4", "f4"])
+@pytest.mark.parametrize("dtype", ["u2", ">u2", "i4", "f4"])
 def test_the_kernel_gives_the_bits_of_the_description(dtype: str) -> None:
     n_peaks = 0
     for seed in range(6):
         rng = np.random.default_rng(seed)
         panels = grid_of_panels((41, 37), (1 + seed % 2, 1 + seed % 3))
         shape = panels[-1].box[2] + 1, panels[-1].box[3] + 1
-        image = make_image(rng, dtype, shape, 10 ** rng.uniform(-3, 2 if dtype != "u1" else 1.5))
+        image = make_image(rng, dtype, shape, 10 ** rng.uniform(-3, 2))
         parameters = PeakParameters(adc_threshold=rng.uniform(-2, 30), minimum_snr=rng.uniform(1.5, 8))
         radius = centred_radius(shape, (rng.uniform(0, shape[0]), rng.uniform(0, shape[1])))
         plan = make_plan(radius, parameters, good=rng.random(shape) > 0.03, panels=panels)

@@ -175,7 +175,7 @@ arrays = st.builds(
 )
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(st.data())
 def test_v1_fields_that_make_no_sense_are_read_or_refused(data):
     heads = [dict(head) for head in data.draw(st.sampled_from(HEADS_V1))]
@@ -190,7 +190,7 @@ def test_v1_fields_that_make_no_sense_are_read_or_refused(data):
     take(parts * 2)
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(st.data())
 def test_v2_fields_that_make_no_sense_are_read_or_refused(data):
     fields = dict(data.draw(st.sampled_from(FIELDS_V2)))
