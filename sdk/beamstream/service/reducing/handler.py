@@ -188,8 +188,7 @@ class ReducerHandler:
             If another process has taken over.
         """
         results = self._opened()
-        if self._lease is not None and not self._lease.held:
-            raise self._superseded(f"{self._lease.owner or 'another process'} has its lease")
+        self._check_lease()
         if frame.place in self._counted:
             self._n_again += 1
             return
@@ -214,9 +213,14 @@ class ReducerHandler:
         CannotGoOnError
             If another process has taken over, or the result cannot be sent.
         """
+        self._check_lease()  # idle, too: one that slept too long must not seem to be at work
         self._settle()
         if self._changed:
             self._publish(final=False)
+
+    def _check_lease(self) -> None:
+        if self._lease is not None and not self._lease.held:
+            raise self._superseded(f"{self._lease.owner or 'another process'} has its lease")
 
     def _publish(self, *, final: bool) -> None:
         results, stream = self._opened(), self._stream
