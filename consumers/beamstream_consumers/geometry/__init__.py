@@ -5,7 +5,7 @@ from .crystfel_writing import to_geom
 from .description import BadArea, BadPixels, Geometry, MaskFile, Panel, ValueFlags
 from .errors import GeometryFormatError, GeometryIncompleteError, GeometryShapeError
 from .maps import GeometryMaps
-from .reading import parse_text, read_geometry
+from .reading import geometry_text, parse_text, read_geometry
 
 __all__ = [
     "Assembly",
@@ -20,6 +20,7 @@ __all__ = [
     "Panel",
     "ValueFlags",
     "assemble_pixels",
+    "geometry_text",
     "parse_text",
     "read_geometry",
     "to_geom",

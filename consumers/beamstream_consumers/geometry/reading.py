@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -13,8 +14,9 @@ from beamstream.offline.hdf5.files import OpenFiles
 from beamstream.offline.hdf5.tree import read_tree
 
 from .crystfel_format import parse_geom
+from .crystfel_writing import to_geom
 from .description import Geometry
-from .errors import GeometryFormatError
+from .errors import GeometryFormatError, GeometryIncompleteError
 from .nexus_format import parse_nexus, wavelength_a
 from .poni_format import parse_poni
 
@@ -57,9 +59,11 @@ def read_geometry(
     GeometryShapeError
         If it describes frames of another shape.
     """
-    geometry = (
-        parse_nexus(source, shape=shape) if isinstance(source, Mapping) else _read_file(Path(source), shape, metadata)
-    )
+    if isinstance(source, Mapping):
+        geometry = parse_nexus(source, shape=shape)
+    else:
+        path = Path(source)
+        geometry = _parse(path, _read_text(path), shape, metadata)
     if geometry.wavelength_a is None and metadata is not None:
         geometry = geometry.at(wavelength_a=wavelength_a(metadata))
     if shape is not None:
@@ -67,7 +71,28 @@ def read_geometry(
     return geometry
 
 
-def _read_file(path: Path, shape: tuple[int, int] | None, metadata: Mapping[str, Any] | None) -> Geometry:
+def geometry_text(path: Path) -> str:
+    """Return a geometry file as a text that can be kept and sent, its name in the first line.
+
+    Of a NeXus file, that is what CrystFEL would write.
+
+    Raises
+    ------
+    GeometryFormatError
+        If it is none.
+    GeometryIncompleteError
+        If it is a NeXus file that does not say all.
+    """
+    text = _read_text(path)
+    if text is None:
+        return to_geom(_parse(path, None, None, None), comment=path.name)
+    with contextlib.suppress(GeometryIncompleteError):  # a .poni leaves the shape to the frames
+        _parse(path, text, None, None)
+    return f"{'#' if path.suffix == '.poni' else ';'} {path.name}\n{text}"
+
+
+def _read_text(path: Path) -> str | None:
+    """Return the text in a file; None where it is HDF5."""
     where = str(path)
     try:
         if not path.is_file():  # reading a pipe would wait for ever
@@ -77,12 +102,16 @@ def _read_file(path: Path, shape: tuple[int, int] | None, metadata: Mapping[str,
         if not is_hdf5 and path.stat().st_size > MAX_FILE_BYTES:
             reason = f"{path.stat().st_size} bytes; the limit of a text is {MAX_FILE_BYTES}"
             raise GeometryFormatError(where, 0, reason)
-        text = "" if is_hdf5 else path.read_bytes().decode("utf-8", "replace")
+        return None if is_hdf5 else path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
         raise GeometryFormatError(where, 0, str(error)) from error
-    if is_hdf5:
-        return parse_nexus(_tree(path), where, shape)
-    return parse_text(text, where, shape, metadata)
+
+
+def _parse(path: Path, text: str | None, shape: tuple[int, int] | None, metadata: Mapping[str, Any] | None) -> Geometry:
+    """Return the geometry in a file of which `_read_text` has been read."""
+    if text is None:
+        return parse_nexus(_tree(path), str(path), shape)
+    return parse_text(text, str(path), shape, metadata)
 
 
 def parse_text(

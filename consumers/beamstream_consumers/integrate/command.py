@@ -22,7 +22,7 @@ from beamstream.cli.options import (
 )
 from beamstream.service import run_processor
 from beamstream_consumers.calibration_files import read_mask
-from beamstream_consumers.peaks.settings import geometry_text
+from beamstream_consumers.geometry import geometry_text
 
 from .processor import IntegrateProcessor
 from .settings import DEFAULT_BINS, IntegrationSettings

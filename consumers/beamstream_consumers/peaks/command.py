@@ -22,9 +22,10 @@ from beamstream.cli.options import (
 )
 from beamstream.service import run_processor
 from beamstream_consumers.calibration_files import read_mask
+from beamstream_consumers.geometry import geometry_text
 
 from .processor import PeakProcessor
-from .settings import PeakSettings, all_parameters, geometry_text
+from .settings import PeakSettings, all_parameters
 
 PARAMETERS = all_parameters()
 

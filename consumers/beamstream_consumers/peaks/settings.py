@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from beamstream.parameters import ParameterRangeError, Parameters, Value, tunable
-from beamstream_consumers.geometry import GeometryIncompleteError, read_geometry, to_geom
-from beamstream_consumers.geometry.reading import HDF5_SIGNATURE
 from beamstream_consumers.kernels.peakfinder8 import PEAK_PARAMETERS, PeakParameters, valid_values
 
 
@@ -114,25 +111,3 @@ def same_array(first: npt.NDArray[Any] | None, second: npt.NDArray[Any] | None) 
     if first is None or second is None:
         return first is second
     return np.array_equal(first, second)
-
-
-def geometry_text(path: Path) -> str:
-    """Return a geometry file as the text that is kept, its name in the first line.
-
-    Of a NeXus file, that is what CrystFEL would write.
-
-    Raises
-    ------
-    GeometryFormatError
-        If it is none.
-    """
-    try:
-        geometry = read_geometry(path)
-    except GeometryIncompleteError:  # a .poni leaves the shape to the frames
-        geometry = None
-    with path.open("rb") as file:
-        is_hdf5 = file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
-    if geometry is not None and is_hdf5:
-        return to_geom(geometry, comment=path.name)
-    text = path.read_text("utf-8", "replace")
-    return f"{'#' if path.suffix == '.poni' else ';'} {path.name}\n{text}"

@@ -14,10 +14,10 @@ from beamstream import Address, Consumer, Frame, SourceAddress, codecs
 from beamstream.errors import CannotGoOnError, ShapeError
 from beamstream.frame import Header
 from beamstream.service import Result, StreamStart
-from beamstream_consumers.geometry import GeometryShapeError
+from beamstream_consumers.geometry import GeometryShapeError, geometry_text
 from beamstream_consumers.kernels.peakfinder8 import PeakParameters
 from beamstream_consumers.peaks import PeakProcessor, PeakSettings
-from beamstream_consumers.peaks.settings import HitRule, geometry_text
+from beamstream_consumers.peaks.settings import HitRule
 from beamstream_producers.sim.images.detectors import find_model
 from beamstream_producers.sim.images.frames import FrameMaker, Recipe
 

@@ -108,6 +108,9 @@ class Commits:
     opens_first: bool = False
 
 
+DEFAULT_COMMITS = Commits()
+
+
 class Handler(Protocol):
     """What is done with frames."""
 
@@ -143,3 +146,9 @@ class Handler(Protocol):
     def status(self) -> Mapping[str, int | float | str]:
         """Return what the progress display shows beside the loop's own counts."""
         ...
+
+
+def commits_of(handler: Handler) -> Commits:
+    """Return when a handler wants to make safe what it was given."""
+    commits: Commits = getattr(handler, "commits", DEFAULT_COMMITS)
+    return commits

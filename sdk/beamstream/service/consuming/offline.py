@@ -23,8 +23,8 @@ from beamstream.parameters import Tunable
 from beamstream.protocol.client import Server
 from beamstream.service.shell import Shell
 
-from .handler import Commits, Handler, StreamEnd, StreamStart
-from .visit import DEFAULT_COMMITS, NOT_NOW, RETRY_EVERY_S
+from .handler import Handler, StreamEnd, StreamStart, commits_of
+from .visit import NOT_NOW, RETRY_EVERY_S
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,6 @@ class Continuing(Protocol):
     def next_id(self) -> int:
         """Return the first message id for which something is missing, once it is open."""
         ...
-
-
-def commits_of(handler: Handler) -> Commits:
-    """Return when a handler wants to make safe what it was given."""
-    commits: Commits = getattr(handler, "commits", DEFAULT_COMMITS)
-    return commits
 
 
 class OfflineLoop:

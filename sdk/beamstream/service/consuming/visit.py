@@ -31,7 +31,7 @@ from beamstream.retry import RetryCounts, with_retries
 from beamstream.service.shell import Shell
 from beamstream.service.tuning import Tuning
 
-from .handler import Commits, Handler, StreamEnd, StreamStart
+from .handler import Handler, StreamEnd, StreamStart, commits_of
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,6 @@ T = TypeVar("T")
 
 LOOK_EVERY_S = 0.1
 """How long the next frame is waited for before anything else is seen to [s]."""
-
-DEFAULT_COMMITS = Commits()
 
 RETRY_EVERY_S = 1.0
 """Pause before a handler that could not go on is asked again [s]."""
@@ -106,7 +104,7 @@ class Visit:
         self._counts = counts
         self._tuning = tuning
         self._opened = False
-        self._commits: Commits = getattr(handler, "commits", DEFAULT_COMMITS)
+        self._commits = commits_of(handler)
         self._uncommitted: list[Frame] = []
         self._uncommitted_bytes = 0
         self._committed_at = time.monotonic()
