@@ -85,7 +85,7 @@ for (const width of [0.03, 0.31, 0.5, 0.72, 0.9999, 1, 1.3, 7, 96]) {
   test(`with pixels ${width} wide each pixel of a tile is seen, in order, and nothing else`, () => {
     const length = Math.max(5, Math.round(60 / width));
     const seen = new Set<number>();
-    const pairs = spans(100, 10.25, width, length);
+    const pairs = spans(100, 10.25, width, 0, length);
     for (let i = 0; i < 100; i++) {
       const [first, end] = [pairs[2 * i], pairs[2 * i + 1]];
       if (first < 0) continue;
@@ -98,7 +98,15 @@ for (const width of [0.03, 0.31, 0.5, 0.72, 0.9999, 1, 1.3, 7, 96]) {
 }
 
 test('with large pixels the one below the middle of a screen pixel counts', () => {
-  assert.deepEqual([...spans(6, 1, 2, 2)], [-1, -1, 0, 1, 0, 1, 1, 2, 1, 2, -1, -1]);
+  assert.deepEqual([...spans(6, 1, 2, 0, 2)], [-1, -1, 0, 1, 0, 1, 1, 2, 1, 2, -1, -1]);
+});
+
+test('a tile that begins later in the picture shows the same pixels', () => {
+  for (const width of [0.31, 3.37]) {
+    const whole = spans(400, -20, width, 0, 2000);
+    const part = spans(400, -20, width, 30, 2000);
+    for (let i = 300; i < 400; i++) assert.equal(part[2 * i], whole[2 * i] - 30);
+  }
 });
 
 test('very many pixels are passed over in strides, not one by one', () => {
