@@ -35,11 +35,12 @@ from .columns import Columns
 from .declined import DeclinedIds, merged, read_declined
 from .errors import OutputExistsError, RecordingConflictError, VerificationError, output_errors
 from .finished import report_of, stream_address
+from .journal import is_blank
 from .ledger import Ledger
 from .nxmx import finish_times
 from .receipt import Receipt, write_receipt
 from .skeleton import MESSAGES, NOTES, complete, write_frame_of_file, write_metadata
-from .storage import Storage, is_blank, open_storage
+from .storage import Storage, open_storage
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Recording:
         self.shape = shape
         self._file = file
         self._storage = storage
+        self._guard = output_errors(path, storage)
         self._n_expected = n_expected
         self._entry = file["entry"]
         self._notes = file[NOTES]
@@ -164,10 +166,12 @@ class Recording:
         OutputError
             If the file cannot be written.
         """
-        message_id, checksum = frame.message_id, frame.header.checksum
+        message_id, header = frame.message_id, frame.header
+        checksum = header.checksum
         row = self.ledger.place(message_id)
-        with output_errors(self.path):
-            self._storage.catch_up()
+        if self._storage.is_behind:
+            with self._guard:
+                self._storage.catch_up()
         if self.holds(message_id, checksum):
             return False
         arrays = self._arrays
@@ -177,14 +181,14 @@ class Recording:
         prepared = arrays.prepare(frame)
         own = {
             "message_id": message_id,
-            "timestamp": frame.header.timestamp_ns,
+            "timestamp": header.timestamp_ns,
             "checksum": checksum,
             "received": 1,
             "late": int(frame.late),
         }
-        with output_errors(self.path, self._storage):
+        with self._guard:
             arrays.write(row, prepared)
-            self._columns.put(row, own, frame.metadata)
+        self._columns.put(row, own, header.metadata)
         self.ledger.enter(message_id)
         self._checksums[message_id] = checksum
         self.is_dirty = True
@@ -220,7 +224,7 @@ class Recording:
 
     def sync(self, *, to_disk: bool) -> None:
         """Make what was written so far the state that the file is found in, and with `to_disk` force it to the disk."""
-        with output_errors(self.path, self._storage):
+        with self._guard:
             if self._arrays is not None:
                 self._arrays.flush()
             self._columns.write(self.ledger.n_rows)
@@ -262,14 +266,14 @@ class Recording:
         """
         n_rows = self._n_rows(end)
         self.sync(to_disk=False)
-        with output_errors(self.path, self._storage):
+        with self._guard:
             self._columns.cut(n_rows)
             if self._arrays is not None:
                 self._arrays.cut(n_rows)
                 self._arrays.number(self.shape.first_id)
         for name, reason in self._columns.left_out.items():
             log.warning("%s: what messages say as %r became no column: %s", self.path, name, reason)
-        with output_errors(self.path, self._storage):
+        with self._guard:
             receipt = self._receipt(end)
             if end and not self.shape.is_part and receipt.n_received:
                 finish_times(self._entry, max(int(times.max()) for (times,) in self._columns.blocks("timestamp")))
@@ -282,7 +286,7 @@ class Recording:
 
     def let_go(self) -> None:
         """Close the file as it is; it has to be committed."""
-        with output_errors(self.path, self._storage):
+        with self._guard:
             self._file.close()
             self._storage.commit(to_disk=False)
             self._storage.close(is_whole=True)
@@ -307,7 +311,7 @@ class Recording:
         """Make the dataset of a part to which nothing came, like that of another one: readers count on it."""
         if self._arrays is not None:
             return
-        with output_errors(self.path, self._storage), h5py.File(path, "r") as file:
+        with self._guard, h5py.File(path, "r") as file:
             self._arrays = arrays_like(self._entry, file["entry/data/data"])
 
     def _receipt(self, end: StreamEnd | None) -> Receipt:
