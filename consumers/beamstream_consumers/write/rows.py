@@ -26,7 +26,7 @@ class Rows:
 
     Parameters
     ----------
-    numbers : sequence of int
+    numbers : sequence or array of int
         The row of each message; of equal ones the last counts.
 
     Attributes
@@ -39,7 +39,7 @@ class Rows:
 
     __slots__ = ("_order", "numbers", "runs")
 
-    def __init__(self, numbers: Sequence[int]) -> None:
+    def __init__(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> None:
         self.numbers = np.array(numbers, dtype=np.int64)
         self._order: npt.NDArray[np.int64] | None = None
         steps = np.diff(self.numbers)
