@@ -74,10 +74,14 @@ class NumberColumn(Column):
     @classmethod
     def create(cls, group: h5py.Group, name: str, dtype: np.dtype[Any]) -> Self:
         """Make a column without rows."""
-        fill = np.nan if dtype.kind == "f" else 0
-        return cls(
-            group.create_dataset(name, shape=(0,), dtype=dtype, chunks=(CHUNK_ROWS,), maxshape=(None,), fillvalue=fill)
-        )
+        # as `group.create_dataset`, which takes three times as long; each data file has a dozen of columns
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((CHUNK_ROWS,))
+        properties.set_fill_value(np.array(np.nan if dtype.kind == "f" else 0, dtype))
+        properties.set_obj_track_times(False)
+        space = h5py.h5s.create_simple((0,), (h5py.h5s.UNLIMITED,))
+        kind = h5py.h5t.py_create(dtype, logical=True)
+        return cls(h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, properties)))
 
     def exact(self, value: Any, name: str) -> int | float:
         """Return a number as the column holds it."""

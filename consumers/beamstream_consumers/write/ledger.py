@@ -80,9 +80,8 @@ class Ledger:
             return self._rows.get(message_id, self.n_rows)
         return message_id - self.first_id
 
-    def enter(self, message_id: int) -> None:
-        """Note that a message is in its row."""
-        row = self.place(message_id)
+    def enter(self, message_id: int, row: int) -> None:
+        """Note that a message is in its row, which `place` said."""
         if self.packed:
             self.n_received += message_id not in self._rows
             self._rows[message_id] = row

@@ -188,7 +188,7 @@ class Recording:
         with self._guard:
             arrays.write(row, prepared)
         self._columns.put(row, own, header.metadata)
-        self.ledger.enter(message_id)
+        self.ledger.enter(message_id, row)
         self._checksums[message_id] = checksum
         self.is_dirty = True
         return True

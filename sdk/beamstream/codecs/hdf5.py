@@ -15,7 +15,7 @@ import numpy as np
 from beamstream.errors import CorruptPayloadError, PayloadSizeError, UnknownCodecError
 
 from .arrays import payload_view, size_bytes
-from .blocks import read_header
+from .blocks import HEADER, MAX_LZ4_RATIO, read_header
 from .bslz4 import decode as decode_bslz4
 from .bslz4 import encode as encode_bslz4
 from .byte_offset import NAME as BYTE_OFFSET
@@ -98,9 +98,13 @@ class ChunkMaker:
         self.filter_id, self.filter_options = FILTERS[codec]
         self._codec, self._shape, self._dtype = codec, shape, dtype
         self._n_bytes = size_bytes(shape, dtype, codec)
+        self._begins_with = TOTAL.pack(self._n_bytes) if codec in {"lz4", "bslz4"} else None
+        self._at_least_bytes = max(HEADER.size, -(-self._n_bytes // MAX_LZ4_RATIO))
 
     def make(self, payload: Payload) -> tuple[Payload, bool]:
         """Return a chunk's bytes, and whether they come back; see `to_hdf5_chunk`."""
+        if self._begins_with is not None and self._is_whole(payload):
+            return payload, True
         codec, n_bytes = self._codec, self._n_bytes
         view = payload_view(payload)
         if codec in {"lz4", "bslz4"}:
@@ -116,6 +120,12 @@ class ChunkMaker:
             block = view if view.size != n_bytes else decode_block(view, (n_bytes,), np.dtype("u1"), None)
             return b"".join((ONE_BLOCK.pack(n_bytes, n_bytes, block.size), block.data)), True
         return payload, True
+
+    def _is_whole(self, payload: Payload) -> bool:
+        """Whether `read_header` would find nothing, in a tenth of its time; it says what it is."""
+        if isinstance(payload, memoryview) and not (payload.c_contiguous and payload.format == "B"):
+            return False
+        return len(payload) >= self._at_least_bytes and payload[: TOTAL.size] == self._begins_with
 
 
 def to_hdf5_chunk(payload: Payload, codec: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Hdf5Chunk:
