@@ -22,6 +22,7 @@ from beamstream.address import Address
 from beamstream.consumer.feed import Start
 from beamstream.errors import BeamstreamError, UsageError
 from beamstream.metrics import Snapshot
+from beamstream.service.allocation import keep_freed_memory
 from beamstream.service.processing.handler import as_handler
 from beamstream.service.processing.processor import Processor
 from beamstream.service.shell import Shell
@@ -198,6 +199,7 @@ def run_worker(work: Work, connection: Connection, levels: Mapping[str, int]) ->
     logging.root.addHandler(PipeHandler(link))
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
+    keep_freed_memory()
     try:
         status = run_handler(
             as_handler(work.make()),

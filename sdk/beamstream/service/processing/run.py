@@ -8,6 +8,7 @@ from beamstream.address import is_path, parse_where, split_url
 from beamstream.consumer.feed import Start
 from beamstream.errors import UsageError
 from beamstream.protocol.client import Server, broker_url
+from beamstream.service.allocation import keep_freed_memory
 from beamstream.service.consuming.consume import run_handler
 from beamstream.service.consuming.handler import Handler
 from beamstream.service.consuming.worker import Work
@@ -71,6 +72,7 @@ def run_processor(
             part=part,
         )
         return _run_workers(work, workers, metrics_port)
+    keep_freed_memory()
     return run_handler(
         as_handler(make()),
         where,
