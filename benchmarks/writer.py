@@ -3,7 +3,7 @@
     python benchmarks/writer.py [--folder DIR] [--repeats 7] [--megabytes 2048] [--json]
 
 Both write the same packed images to the same file system: bare, h5py with one dataset and nothing else; the writer as
-the service loop calls it, with columns, commits every 64 messages (the process may die at any moment and nothing is
+the service loop calls it, with columns, commits as often as there (the process may die at any moment and nothing is
 lost), one forced commit a second, receipt and rename. Making the file, flushing and one fsync at the end count for
 both. They take turns, and the ratio is that of the median times. The folder is in memory unless it is named
 (/dev/shm): where a disk is the limit both are as fast as it is, and nothing is seen of either. Readings of a counter
@@ -34,9 +34,6 @@ from beamstream.service import StreamEnd, StreamStart
 from beamstream_consumers.write import WriteHandler
 
 ADDRESS = Address("bench", "eiger", "run")
-COMMIT_MESSAGES = 64
-"""As in the service loop."""
-
 SIZES = {"64 kB": (64_000, (512, 512)), "500 kB": (500_000, (1065, 1030)), "4 MB": (4_000_000, (2167, 2070)),
          "12 MB": (12_000_000, (4362, 4148))}  # fmt: skip
 """Packed bytes of an image, and its shape: small modules, Eiger 1M, 4M and 16M with much in them."""
@@ -98,11 +95,20 @@ def write_with(options: dict[str, Any]) -> Callable[[Path, Sequence[Frame]], Non
 
     def write(folder: Path, frames: Sequence[Frame]) -> None:
         handler = WriteHandler(folder, "run.nxs", min_free_bytes=0, **options)
+        commits = handler.commits  # as the service loop
         handler.open(StreamStart(address=ADDRESS, metadata={}, n_expected=len(frames), broker=""))
-        for number, frame in enumerate(frames, start=1):
+        n_messages = n_bytes = 0
+        committed_at = time.monotonic()
+        for frame in frames:
             handler.handle(frame)
-            if number % COMMIT_MESSAGES == 0:
+            n_messages, n_bytes = n_messages + 1, n_bytes + frame.header.payload_bytes
+            if (
+                n_messages >= commits.n_messages
+                or n_bytes >= commits.n_bytes
+                or time.monotonic() - committed_at >= commits.every_s
+            ):
                 handler.commit()
+                n_messages, n_bytes, committed_at = 0, 0, time.monotonic()
         handler.commit()
         end = StreamEnd(last_id=len(frames), n_expected=len(frames), reason="complete", next_stream=None)
         report = handler.close(end)

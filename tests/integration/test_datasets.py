@@ -41,7 +41,7 @@ from beamstream_broker.restoring import restore_stream
 from beamstream_broker.retention import MemoryUse, Retention
 from beamstream_broker.spilling import SpillCounts, Spilling, StreamSpiller
 from beamstream_consumers.bin import BinProcessor
-from beamstream_consumers.monitor.watching import watch
+from beamstream_consumers.monitor.terminal.watching import watch
 from beamstream_consumers.write.handler import WriteHandler
 
 ADDRESS = Address("bt", "det", "run")

@@ -15,9 +15,9 @@ from beamstream.cli.options import Broker, Follow, Group, Json, Where
 from beamstream.protocol.client import Server, broker_url
 from beamstream.stop import stop_on_signals
 
-from .rendering import as_line, as_object, as_table
-from .view import View
-from .watching import SHOW_EVERY_S, newest_stream, newest_streams, watch
+from .terminal.rendering import as_line, as_object, as_table
+from .terminal.view import View
+from .terminal.watching import SHOW_EVERY_S, newest_stream, newest_streams, watch
 
 LINE_EVERY_S = 2.0
 """How often a line is printed where there is no terminal [s]."""

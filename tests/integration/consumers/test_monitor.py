@@ -15,8 +15,8 @@ import pytest
 
 from beamstream import Address, Producer
 from beamstream.errors import StreamNotFoundError
-from beamstream_consumers.monitor.view import View
-from beamstream_consumers.monitor.watching import watch
+from beamstream_consumers.monitor.terminal.view import View
+from beamstream_consumers.monitor.terminal.watching import watch
 
 SOURCE = "11012345/eiger"
 ADDRESS = Address("11012345", "eiger", "run_001")

@@ -1,0 +1,1 @@
+"""Pictures: images as viewers see parts of them, levels, powders, and what is known of them."""

@@ -1,0 +1,95 @@
+"""`Watching`: all data sources of one monitor, from their threads to the board.
+
+Best effort throughout: it is no member of any group, acknowledges nothing and holds nothing back. What goes wrong with
+one source is said in the log and ends nothing else; a server that is lost is waited for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from beamstream.address import Address, SourceAddress
+from beamstream_consumers.monitor.board import Board
+from beamstream_consumers.monitor.pictures.picture import Kind
+from beamstream_consumers.monitor.requests import Archive, Control
+
+from .wants import Wants
+
+FPS = 10.0
+"""Pictures of a kind that are made in a second while somebody looks [Hz]: what a browser without a GPU draws."""
+
+HISTORY_BYTES = 256 << 20
+"""What is kept of the last frames, compressed as they came [bytes]: some 150 frames of 4M pixels."""
+
+
+class Watching:
+    """Follows data sources, and answers what viewers ask of them.
+
+    Parameters
+    ----------
+    board : Board
+        Where pictures and documents are put.
+    broker : str or None
+        The broker's URL; of no meaning for a path.
+    what : sequence of SourceAddress and Address, or path
+        Data sources, each of which shows its newest stream; streams, which stay; or one recording in files.
+    fps : float
+        Most pictures of a source and kind in a second [Hz].
+    mask : (n_slow, n_fast) array, optional
+        More bad pixels, not 0 where bad, as frames lie in memory.
+    geometry : str, optional
+        Text of a .geom or .poni file, see `geometry_text`; else what the stream's metadata say.
+    history_bytes : int
+        How much is kept of the last frames, for stepping back [bytes].
+    allow_control : bool
+        Whether there is a `control`.
+
+    Attributes
+    ----------
+    sources : list of str
+        Names of the data sources, as documents and pictures have them, in order.
+    offline : bool
+        Whether it is a recording in files.
+    archive : Archive
+        What viewers may ask for.
+    control : Control or None
+        What operators may change.
+    n_viewers : callable
+        Tells how many viewers there are, for the numbers; the web server sets it.
+    """
+
+    sources: list[str]
+    offline: bool
+    archive: Archive
+    control: Control | None
+    n_viewers: Callable[[], int]
+
+    def __init__(
+        self,
+        board: Board,
+        broker: str | None,
+        what: Sequence[SourceAddress | Address] | str | os.PathLike[str],
+        *,
+        fps: float = FPS,
+        mask: object = None,
+        geometry: str | None = None,
+        history_bytes: int = HISTORY_BYTES,
+        allow_control: bool = False,
+    ) -> None:
+        self._wants = Wants()
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin to watch; returns at once, whether there is a server or not."""
+
+    def stop(self) -> None:
+        """End all threads, and let connections and files go."""
+
+    def wanted(self, source: str, kind: Kind) -> None:
+        """Say that somebody looks at pictures of this source and kind.
+
+        Holds for `wants.WANTED_S` seconds: to be said again, e.g. with every picture that is sent and once a second for
+        panes that wait. Without it frames come once a second and powders not at all.
+        """
+        self._wants.say(source, kind)

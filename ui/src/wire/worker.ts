@@ -1,0 +1,3 @@
+// Owns the connection to the server.
+
+export {};
