@@ -8,19 +8,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy.typing as npt
 
 from beamstream.address import Address, SourceAddress
 from beamstream_consumers.monitor.board import Board
+from beamstream_consumers.monitor.pictures.history import Bounded
 from beamstream_consumers.monitor.pictures.picture import Kind
 from beamstream_consumers.monitor.requests import Archive, Control
 
-from .wants import Wants
+from .archive import StreamArchive
+from .broker_store import BrokerStore
+from .desk import Desk, HistoryKey, KeptFrame
+from .numbers import NumbersLoop
+from .runs import Run
+from .scenes import Scenes
+from .source import SourceWatcher
+from .tally import Tally
 
 FPS = 10.0
 """Pictures of a kind that are made in a second while somebody looks [Hz]: what a browser without a GPU draws."""
 
 HISTORY_BYTES = 256 << 20
 """What is kept of the last frames, compressed as they came [bytes]: some 150 frames of 4M pixels."""
+
+
+class _Thread(Protocol):
+    def start(self) -> None: ...
+    def join(self) -> None: ...
 
 
 class Watching:
@@ -72,19 +88,40 @@ class Watching:
         what: Sequence[SourceAddress | Address] | str | os.PathLike[str],
         *,
         fps: float = FPS,
-        mask: object = None,
+        mask: npt.NDArray[Any] | None = None,
         geometry: str | None = None,
         history_bytes: int = HISTORY_BYTES,
         allow_control: bool = False,
     ) -> None:
-        self._wants = Wants()
-        raise NotImplementedError
+        self.offline = False
+        self.control = None
+        self.n_viewers = lambda: 0
+        if isinstance(what, str | os.PathLike):
+            raise NotImplementedError
+        where = list(what)
+        self.sources = [str(one) for one in where]
+        bounded: Bounded[HistoryKey, KeptFrame] = Bounded(history_bytes)
+        self._desk = Desk(board=board, broker=broker, fps=fps, scenes=Scenes(mask, geometry), history=bounded)
+        self._watchers = [SourceWatcher(str(one), one, self._desk) for one in where]
+        self._tallies = [Tally(watcher.name, _run_of(watcher), self._desk) for watcher in self._watchers]
+        self._store = BrokerStore(broker)
+        self._archive = StreamArchive(self._desk, dict(zip(self.sources, where, strict=True)), self._store)
+        self.archive = self._archive
+        self._numbers = NumbersLoop(self._desk, self._watchers, self._tallies, lambda: self.n_viewers())
+        self._threads: list[_Thread] = [*self._watchers, *self._tallies, self._numbers]
 
     def start(self) -> None:
         """Begin to watch; returns at once, whether there is a server or not."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End all threads, and let connections and files go."""
+        self._desk.stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._archive.close()
+        self._store.close()
 
     def wanted(self, source: str, kind: Kind) -> None:
         """Say that somebody looks at pictures of this source and kind.
@@ -92,4 +129,8 @@ class Watching:
         Holds for `wants.WANTED_S` seconds: to be said again, e.g. with every picture that is sent and once a second for
         panes that wait. Without it frames come once a second and powders not at all.
         """
-        self._wants.say(source, kind)
+        self._desk.wants.say(source, kind)
+
+
+def _run_of(watcher: SourceWatcher) -> Callable[[], Run | None]:
+    return lambda: watcher.run
