@@ -60,6 +60,7 @@ class Pane implements ImagePane {
   /** A message that was asked for and has not come yet. */
   private due: PaneState['at'] = null;
   private textOld_ms = 0;
+  private told: [number, number] | null = null;
   private background: Rgb = [23, 26, 31];
   private request = 0;
 
@@ -348,6 +349,8 @@ class Pane implements ImagePane {
     }
     this.drawAround(frame, canvas);
     this.acknowledge();
+    // The picture may have moved below a pointer that rests.
+    if (String(this.under()) !== String(this.told)) this.cursorMoved();
   }
 
   /** Everything that is no canvas. */
@@ -391,6 +394,10 @@ class Pane implements ImagePane {
     this.cursor = at ? null : this.cursor;
     this.stage.style.cursor = at ? (this.polygon.corners ? 'crosshair' : this.region.cursor(at)) : '';
     if (this.polygon.corners) this.schedule();
+    this.cursorMoved();
+  }
+
+  private cursorMoved(): void {
     this.pixelWishes.moved(this.underInside());
     this.tellCursor();
   }
@@ -404,6 +411,7 @@ class Pane implements ImagePane {
   private tellCursor(): void {
     this.textOld_ms = 0;
     const at = this.under();
+    this.told = at;
     const { picture, answer, run, state } = this;
     this.events.cursor(at ? readout(...at, { picture, answer, run, pool: state.pool }) : '');
   }
@@ -417,8 +425,7 @@ class Pane implements ImagePane {
     const clamped = (at: number, most: number) => Math.max(0, Math.min(most - 1, at));
     this.cursor = [clamped(x + dx, shape[1]), clamped(y + dy, shape[0])];
     this.schedule();
-    this.pixelWishes.moved(this.underInside());
-    this.tellCursor();
+    this.cursorMoved();
   }
 
   // --- hands
