@@ -50,6 +50,7 @@ export class PaneGrid {
     frame.setRun(this.model.runs.get(state.source) ?? null, this.isOffline);
     this.frames.push(frame);
     this.element.append(frame.element);
+    frame.image.redraw(); // its colours are those of the place where it is now
     this.count();
     return frame;
   }
