@@ -1,0 +1,3 @@
+// The page of the monitor.
+
+document.title = 'stream monitor';
