@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 from beamstream.protocol.client import Server
@@ -50,6 +51,13 @@ class Disk:
     def flaw(self) -> str:
         """Why nothing goes to disk now; empty where nothing keeps it from it."""
         return self.spilling.flaw or self._snapshots.flaw
+
+    def free_bytes(self) -> int | None:
+        """Return how much room there is for segments [bytes]; None where the disk does not say."""
+        try:
+            return shutil.disk_usage(self.root).free
+        except OSError:
+            return None
 
     @property
     def busy(self) -> bool:

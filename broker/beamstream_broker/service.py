@@ -101,6 +101,7 @@ class BrokerService:
         self._n_troubles = 0
         self._troubles: set[str] = set()
         self._relieved_at = -BUSY_FOR_S
+        self._n_spilled = 0
 
     def run(self, ready: Callable[[], None], metrics_port: int | None) -> int:
         """Look after the server until SIGINT or SIGTERM; returns the exit status.
@@ -201,11 +202,18 @@ class BrokerService:
 
     def _presence(self) -> Presence:
         disk = self._disk
+        if disk is None:
+            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="")
+        n_spilled = disk.spilling.counts.n_spilled
+        is_spilling, self._n_spilled = n_spilled > self._n_spilled, n_spilled
         return Presence(
             host=socket.gethostname(),
             pid=os.getpid(),
-            folder="" if disk is None else str(disk.root),
-            flaw="" if disk is None else disk.flaw,
+            folder=str(disk.root),
+            flaw=disk.flaw,
+            n_spilled=n_spilled,
+            spilling=is_spilling,
+            disk_free_bytes=disk.free_bytes(),
         )
 
     def _leave(self) -> None:

@@ -29,17 +29,29 @@ class Presence:
         Where it keeps segments; empty where it keeps none.
     flaw : str
         Why nothing goes to disk now; empty where nothing keeps it from it.
+    n_spilled : int or None
+        Messages that it has moved to disk; None where it does not say.
+    spilling : bool
+        Whether it does so now.
+    disk_free_bytes : int or None
+        Room on the disk of the folder [bytes]; None where it does not say.
     """
 
     host: str
     pid: int
     folder: str
     flaw: str
+    n_spilled: int | None = None
+    spilling: bool = False
+    disk_free_bytes: int | None = None
 
 
 def announce(server: Server, presence: Presence) -> None:
     """Say that a broker is there; works while the server's memory is full, too."""
-    fields = ("host", presence.host, "pid", presence.pid, "folder", presence.folder, "flaw", presence.flaw)
+    fields: list[str | int] = ["host", presence.host, "pid", presence.pid]
+    fields += ["folder", presence.folder, "flaw", presence.flaw, "spilling", int(presence.spilling)]
+    for name, number in (("n_spilled", presence.n_spilled), ("disk_free_bytes", presence.disk_free_bytes)):
+        fields += [] if number is None else [name, number]
     server.script("note", [BROKER], ["set", *fields])
     server.call("PEXPIRE", BROKER, int(PRESENT_S * 1000))
 
@@ -60,7 +72,14 @@ def read_presence(server: Server) -> Presence | None:
         pid=int(fields.get("pid", "0")),
         folder=fields.get("folder", ""),
         flaw=fields.get("flaw", ""),
+        n_spilled=_number(fields.get("n_spilled")),
+        spilling=fields.get("spilling") == "1",
+        disk_free_bytes=_number(fields.get("disk_free_bytes")),
     )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
 
 
 def why_nobody_keeps(server: Server) -> str:

@@ -49,6 +49,8 @@ class StreamState:
         Up to this id all messages became older than the stream is kept, and have left it; how many, how much [bytes].
     retain_s : float or None
         How long the stream is kept [s]; None where it does not say.
+    n_detector_dropped : int or None
+        Images of it that the detector says it dropped before it sent them; None where nobody asked it.
     """
 
     created_ns: int
@@ -82,6 +84,7 @@ class StreamState:
     n_expired: int = 0
     expired_bytes: int = 0
     retain_s: float | None = None
+    n_detector_dropped: int | None = None
 
     @property
     def is_on_disk(self) -> bool:
@@ -133,6 +136,7 @@ def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:
 
     try:
         expected = fields.get(b"expected")
+        detector_dropped = fields.get(b"detector_dropped")
         return StreamState(
             created_ns=number("created_ns"),
             next_id=number("next", 1),
@@ -165,6 +169,7 @@ def decode_state(fields: Mapping[bytes, bytes], where: str) -> StreamState:
             n_expired=number("n_expired"),
             expired_bytes=number("expired_bytes"),
             retain_s=number("retain_ms") / 1000 or None,
+            n_detector_dropped=None if detector_dropped is None else int(detector_dropped),
         )
     except ValueError as error:
         raise EntryError(f"state of {where}", str(error)) from error

@@ -12,8 +12,10 @@ import zmq
 
 from beamstream import Producer
 from beamstream.address import SourceAddress
+from beamstream.protocol import StreamKeys
+from beamstream.protocol.client import Server
 from beamstream.service import run_source
-from beamstream.state import StreamState
+from beamstream.state import StreamState, read_state
 from beamstream_producers.eiger import EigerSource
 from beamstream_producers.eiger.api import StreamApi
 from beamstream_producers.eiger.directory import SeriesDirectory
@@ -127,6 +129,9 @@ def test_a_client_that_takes_every_second_message_is_noticed(pusher, detector, b
     assert "one client only" in caplog.text
     assert counters.get("taken_elsewhere", 0) == (counters["missing"] if with_api else 0)
     assert ("--api" in caplog.text) == (not with_api)
+    state = read_state(Server(broker), StreamKeys(SOURCE.stream("series_00007")))
+    assert state is not None
+    assert state.n_detector_dropped == (0 if with_api else None), "its own word is kept with the stream"
 
 
 def test_what_the_detector_itself_drops_is_counted_and_nobody_else_is_blamed(detector, broker, caplog):

@@ -65,11 +65,12 @@ class Board:
             for key in [key for key in self._pictures if key[0] == source]:
                 del self._pictures[key]
 
-    def put(self, document: Document) -> None:
-        """Let this be the newest document of its type and source."""
+    def put(self, document: Document, *, quietly: bool = False) -> None:
+        """Let this be the newest document of its type and source; `quietly`, only those who come later get it."""
         with self._lock:
             self._documents[str(document["t"]), str(document.get("source", ""))] = document
-        self._tell(NewDocument(document))
+        if not quietly:
+            self._tell(NewDocument(document))
 
     def note(self, level: Literal["info", "warning", "error"], text: str) -> None:
         """Add an entry to the log."""

@@ -82,6 +82,17 @@ class SeriesDirectory:
         states = self.states(streams)
         return 0 < len(streams) == len(states) and all(state.finished for state in states)
 
+    def note_dropped(self, streams: Iterable[str], n_dropped: int) -> bool:
+        """Keep with streams how many of their images the detector says it dropped; whether that could be done."""
+        return self._asked(lambda: self._note_dropped(streams, n_dropped)) is not None
+
+    def _note_dropped(self, streams: Iterable[str], n_dropped: int) -> bool:
+        for stream in streams:
+            if self._state(stream) is not None:
+                keys = StreamKeys(self._source.stream(stream))
+                self._server.script("note", [keys.state], ["set", "detector_dropped", n_dropped])
+        return True
+
     def _asked(self, question: Callable[[], T | None]) -> T | None:
         """Ask the broker; one that is lost has no answer, and is left alone for a second: asking it may take three."""
         if time.monotonic() < self._ask_at_s:

@@ -43,6 +43,7 @@ class _Series:
     n_missing: int = 0
     n_dropped: int = 0
     n_said: int = 0
+    n_noted: int | None = None
     until_s: float | None = None
 
 
@@ -133,9 +134,19 @@ class DetectorWatch:
         for series in watched:
             states = self._directory.states([*series.streams.values()]) if self._directory is not None else []
             self._note_missing(series, max((state.n_missing for state in states), default=0))
+            if states:
+                self._keep_dropped(series)
             if self._is_over(series, states):
                 with self._lock:
                     self._closed = [one for one in self._closed if one is not series]
+
+    def _keep_dropped(self, series: _Series) -> None:
+        """Keep with a series' streams what the detector says it dropped of it, once it has said so."""
+        if self._directory is None or self._last_dropped is None:
+            return
+        if series.n_noted != series.n_dropped:
+            kept = self._directory.note_dropped([*series.streams.values()], series.n_dropped)
+            series.n_noted = series.n_dropped if kept else series.n_noted
 
     def _ask_detector(self) -> int:
         """Say what is wrong with the stream, once for as long as it is so; return how many more images it dropped."""

@@ -5,7 +5,7 @@ one hash slot; payload keys carry no tag, so that a cluster spreads them over it
 
 | key | type | holds | lives |
 | --- | --- | --- | --- |
-| `bs1:broker` | hash | host, process, folder and flaw of the broker process | some seconds after it |
+| `bs1:broker` | hash | host, process, folder, flaw, … of the broker process | some seconds after it |
 | `bs1:sources` | set | `beamtime/source` of every data source | until its last stream is deleted |
 | `bs1:wanted` | set | addresses of streams to be put back from their segments | until the broker has looked |
 | `bs1:{beamtime/source}:streams` | zset | stream names, scored by creation time [ms] | until deleted |

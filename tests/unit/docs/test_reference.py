@@ -125,7 +125,7 @@ def snapshots() -> Iterator[list[Snapshot]]:
         ProducerLoop(source, SourceAddress("bt", "det"), NOBODY).snapshot(),
         ProducerLoop(CbfSource(Folders([Path()]), remover=Remover()), SourceAddress("bt", "det"), NOBODY).snapshot(),
         *(
-            ConsumerLoop(handler, NOBODY, group="any", start="start", required=False).snapshot()
+            ConsumerLoop(handler, NOBODY).snapshot()
             for handler in (
                 ProcessorHandler(BinProcessor(2)),
                 ProcessorHandler(PeakProcessor()),

@@ -7,13 +7,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from beamstream.errors import ShapeError
+from beamstream_consumers.kernels.halve import halve_by_max, halve_by_mean
+
 
 def halve(image: npt.NDArray[Any], flag: int, pool: Literal["max", "mean"]) -> npt.NDArray[Any]:
     """Return an image of half the edge.
 
     Parameters
     ----------
-    image : (n_slow, n_fast) unsigned integer
+    image : (n_slow, n_fast) uint16 or uint32
         Pixels; `flag` where there is no value.
     flag : int
         The largest number of the dtype.
@@ -24,16 +27,15 @@ def halve(image: npt.NDArray[Any], flag: int, pool: Literal["max", "mean"]) -> n
     -------
     (ceil(n_slow / 2), ceil(n_fast / 2)) of the same dtype
         `flag` where none of the pixels below has a value.
+
+    Raises
+    ------
+    ShapeError
+        If it is no image of unsigned integers, or another number is to be the flag.
     """
-    n_slow, n_fast = image.shape
-    below = np.full((2 * -(-n_slow // 2), 2 * -(-n_fast // 2)), flag, image.dtype)
-    below[:n_slow, :n_fast] = image
-    four = np.stack([below[i::2, j::2] for i in (0, 1) for j in (0, 1)])
-    good = four != flag
-    if pool == "max":
-        pooled = np.where(good, four, 0).max(axis=0)
-    else:
-        pooled = np.where(good, four, 0).sum(axis=0, dtype=np.uint64) // np.maximum(
-            1, good.sum(axis=0, dtype=np.uint64)
+    if image.ndim != 2 or image.dtype.kind != "u" or flag != np.iinfo(image.dtype).max:
+        raise ShapeError(
+            f"an image {image.shape} of {image.dtype} with {flag} for no value cannot be halved; pixels are unsigned, "
+            "and the largest number stands for no value"
         )
-    return np.where(good.any(axis=0), pooled, flag).astype(image.dtype)
+    return halve_by_max(image) if pool == "max" else halve_by_mean(image)

@@ -5,21 +5,12 @@ Rates are of the stream, not of what the monitor reads: it reads a few frames a 
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from beamstream import Address
 from beamstream.state import StreamState
 from beamstream_consumers.kernels.statistics import ImageStatistics
-
-RATE_WINDOW_S = 3.0
-"""Over which time rates are taken [s]: short enough to see a detector stop, long enough for 1 Hz."""
-
-DELAYED_AFTER_S = 2.0
-"""Age of the newest frame from which an open stream is called delayed [s]."""
-
-SILENT_AFTER_S = 10.0
-"""Age of the newest frame from which an open stream is called silent [s]."""
+from beamstream_consumers.monitor.rates import RateMeter, life_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,25 +81,6 @@ class View:
         return max(0, self.newest_id - self.frame.message_id) if self.frame else self.newest_id
 
 
-class RateMeter:
-    """Rates of two growing counts over a sliding window."""
-
-    def __init__(self, window_s: float = RATE_WINDOW_S) -> None:
-        self._window_s = window_s
-        self._samples: deque[tuple[float, int, int]] = deque()
-
-    def measure(self, now_s: float, n_messages: int, n_bytes: int) -> tuple[float, float]:
-        """Take the counts of now and return both rates [1/s]; 0 while there is nothing to compare with."""
-        self._samples.append((now_s, n_messages, n_bytes))
-        while len(self._samples) > 2 and self._samples[1][0] <= now_s - self._window_s:
-            self._samples.popleft()
-        first_s, first_messages, first_bytes = self._samples[0]
-        span_s = now_s - first_s
-        if span_s <= 0:
-            return 0.0, 0.0
-        return (n_messages - first_messages) / span_s, (n_bytes - first_bytes) / span_s
-
-
 class Watcher:
     """Makes views of one stream."""
 
@@ -151,10 +123,3 @@ class Watcher:
             frame=self.frame,
             flaw=flaw,
         )
-
-
-def life_of(age_s: float) -> str:
-    """Return what an open stream is called whose newest frame is `age_s` old [s]."""
-    if age_s < DELAYED_AFTER_S:
-        return "live"
-    return "delayed" if age_s < SILENT_AFTER_S else "silent"

@@ -12,8 +12,9 @@ from rich.console import Console
 from beamstream import Address
 from beamstream.state import StreamState, decode_state
 from beamstream_consumers.kernels.statistics import ImageStatistics
+from beamstream_consumers.monitor.rates import RateMeter
 from beamstream_consumers.monitor.terminal.rendering import as_line, as_object, as_table
-from beamstream_consumers.monitor.terminal.view import RateMeter, ShownFrame, Watcher
+from beamstream_consumers.monitor.terminal.view import ShownFrame, Watcher
 
 ADDRESS = Address("11012345", "eiger", "run_001")
 CREATED_NS = 1_763_700_000_000_000_000
