@@ -48,6 +48,12 @@ test('a history replaces what it knows better, and keeps what is older', () => {
   assert.equal(line.length, 6);
 });
 
+test('a history that is coarser than the numbers is no row of silences', () => {
+  const line = new Timeline(['a']);
+  line.load([0, 10, 20, 30, 90], [[0], [1], [2], [3], [9]]);
+  assert.deepEqual(line.columns()[1], [0, 1, 2, 3, null, 9]);
+});
+
 test('at least a minute is shown, at most the window, and it ends now', () => {
   assert.deepEqual(timeRange([], 600, 1000), [940, 1000]);
   assert.deepEqual(timeRange([700], 600, 1000), [700, 1000]);

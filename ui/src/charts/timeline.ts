@@ -25,13 +25,13 @@ export class Timeline {
     return this.times.length ? this.times[this.times.length - 1] : null;
   }
 
-  push(time_s: number, row: Row): void {
+  push(time_s: number, row: Row, break_s = BREAK_S): void {
     if (!Number.isFinite(time_s)) return;
     const last = this.lastTime;
     if (last !== null && time_s <= last) {
       if (time_s > last - BREAK_S) return; // sent twice, or out of order by a little
       this.clear(); // the server's clock was set back: what was there lies in its future
-    } else if (last !== null && time_s - last > BREAK_S) {
+    } else if (last !== null && time_s - last > break_s) {
       this.add(last + (time_s - last) / 2, this.names.map(() => null));
     }
     this.add(time_s, this.names.map((_, i) => (Number.isFinite(row[i] as number) ? row[i] : null)));
@@ -46,7 +46,9 @@ export class Timeline {
     while (keep > 0 && this.times[keep - 1] >= times[n]) keep -= 1;
     this.times.length = keep;
     this.rows.length = keep;
-    times.forEach((time, i) => this.push(time, rows[i]));
+    const steps = times.slice(1).map((time, i) => time - times[i]).filter((step) => step > 0).sort((a, b) => a - b);
+    const break_s = Math.max(BREAK_S, 3 * (steps[steps.length >> 1] ?? 0)); // it may be coarser than what comes live
+    times.forEach((time, i) => this.push(time, rows[i], break_s));
   }
 
   clear(): void {

@@ -26,7 +26,7 @@ export function liveness(line: Line, numbers: SourceNumbers | null, numbers_ms: 
     return line.everOpen ? 'reconnecting' : 'connecting';
   }
   if (line.offline) return 'file';
-  if (numbers === null) return 'connecting';
+  if (numbers === null) return numbers_ms > 0 ? 'waiting' : 'connecting';
   const quiet_s = (now_ms - numbers_ms) / 1000;
   if (numbers.life === 'finished' || numbers.life === 'waiting') return numbers.life;
   if (quiet_s > SILENT_S || numbers.life === 'silent') return 'silent';

@@ -36,6 +36,7 @@ export class PaneFrame {
   readonly roi = new Timeline(ROI_NAMES);
   /** A run was chosen by hand: going back to live leaves it alone. */
   chosen = false;
+  private sought = '';
   private roiKey = '';
   private readonly events: FrameEvents;
   private readonly source = el('select', { 'aria-label': 'Data source' });
@@ -128,6 +129,12 @@ export class PaneFrame {
   }
 
   gone(gone: Gone): void {
+    const { at } = this.state;
+    // a run was chosen that begins later: its first message is the next one
+    if (this.chosen && at?.id === 1 && gone.id === 1 && gone.stream === at.stream && this.sought !== at.stream) {
+      this.sought = at.stream;
+      return this.image.step(1);
+    }
     this.setText(gone.why);
   }
 

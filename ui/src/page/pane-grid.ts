@@ -37,7 +37,7 @@ export class PaneGrid {
     const sources = this.model.hello?.sources ?? [];
     const wanted = state.panes.filter((pane) => sources.includes(pane.source)).slice(0, this.most);
     while (this.frames.length) this.remove(this.frames[this.frames.length - 1], false);
-    for (const pane of wanted.length ? wanted : [defaultPane(sources[0] ?? '')]) this.addPane(pane);
+    for (const pane of wanted.length ? wanted : [defaultPane(sources[0] ?? '')]) this.addPane(isMessage(pane.kind) ? pane : { ...pane, at: null });
     this.activeIndex = Math.min(state.active, this.frames.length - 1);
     for (const frame of this.frames) frame.chosen = frame.state.at !== null && !state.paused;
     this.paused = state.paused;

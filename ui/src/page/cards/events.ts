@@ -71,7 +71,7 @@ export class ReceiptCards implements Card {
     this.shown = receipts;
     this.element.replaceChildren(
       ...receipts.map((receipt) =>
-        receiptCard(receipt, () => {
+        receiptCard(receipt, (model.hello?.sources.length ?? 1) > 1, () => {
           model.dismiss(receipt);
           this.element.dispatchEvent(new CustomEvent('dismissed', { bubbles: true }));
         }),
@@ -119,9 +119,9 @@ function rangesText(ranges: unknown[]): string {
   return words.join(', ') + (ranges.length > 4 ? ` and ${ranges.length - 4} more` : '');
 }
 
-function receiptCard(receipt: Receipt, dismiss: () => void): HTMLElement {
+function receiptCard(receipt: Receipt, several: boolean, dismiss: () => void): HTMLElement {
   const values = receipt.receipt;
-  const clean = values.clean === true;
+  const verdict = values.clean === true ? 'ok' : values.clean === false ? 'bad' : null;
   const state = textOf(values, 'state') ?? 'ended';
   const list = el('dl', { class: 'facts facts-2' });
   for (const [name, cell] of receiptFacts(values)) {
@@ -132,12 +132,12 @@ function receiptCard(receipt: Receipt, dismiss: () => void): HTMLElement {
   const save = () => saveFile(`${fileName(receipt.stream, 'receipt')}.json`, new Blob([JSON.stringify(values, null, 2)], { type: 'application/json' }));
   return el(
     'section',
-    { class: 'card card-wide receipt', 'data-state': clean ? 'ok' : 'bad', 'aria-label': `Receipt of ${receipt.stream}` },
+    { class: 'card card-wide receipt', 'data-state': verdict, 'aria-label': `Receipt of ${receipt.source}/${receipt.stream}` },
     el(
       'div',
       { class: 'card-head' },
-      el('h2', { title: receipt.source }, `${receipt.stream} has ended`),
-      el('span', { class: 'card-value' }, clean ? `✔ ${state}, all there` : `✖ ${state}`),
+      el('h2', { title: `${receipt.source}/${receipt.stream}` }, `${several ? `${shortName(receipt.source)}/` : ''}${receipt.stream} has ended`),
+      el('span', { class: 'card-value' }, verdict === 'ok' ? `✔ ${state}, all there` : verdict === 'bad' ? `✖ ${state}` : state),
       el(
         'span',
         { class: 'card-tools' },

@@ -4,6 +4,7 @@ import type { Kind } from '../../protocol';
 
 export interface Parameter {
   name: string;
+  /** `bool`, `int`, `float`, `str` or `array`. */
   kind: string;
   value: unknown;
   default: unknown;

@@ -9,9 +9,9 @@ interface Field {
   row: HTMLElement;
 }
 
-const isTruth = (parameter: Parameter) => parameter.kind === 'bool' || parameter.kind === 'boolean';
-const isWhole = (parameter: Parameter) => parameter.kind === 'int' || parameter.kind === 'integer';
-const isText = (parameter: Parameter) => parameter.kind === 'str' || parameter.kind === 'text' || parameter.kind === 'string';
+const isTruth = (parameter: Parameter) => parameter.kind === 'bool';
+const isWhole = (parameter: Parameter) => parameter.kind === 'int';
+const isText = (parameter: Parameter) => parameter.kind === 'str' || parameter.kind === 'array';
 
 /** What stands between the bounds of a parameter, for the hint beside its field. */
 export function boundsText({ minimum, maximum, unit, default: standard }: Parameter): string {
@@ -22,7 +22,7 @@ export function boundsText({ minimum, maximum, unit, default: standard }: Parame
 
 /** The value of a field as the server wants it, or a sentence that says what is wrong. */
 export function parse(parameter: Parameter, text: string): { value: unknown } | { error: string } {
-  if (isText(parameter)) return { value: text };
+  if (isText(parameter)) return { value: text === '' && parameter.default === null ? null : text };
   if (text.trim() === '') return parameter.default === null ? { value: null } : { error: `${parameter.name}: a number is needed` };
   const value = Number(text);
   if (!Number.isFinite(value)) return { error: `${parameter.name}: ‘${text}’ is no number` };
@@ -30,6 +30,10 @@ export function parse(parameter: Parameter, text: string): { value: unknown } | 
   if (parameter.minimum !== null && value < parameter.minimum) return { error: `${parameter.name}: at least ${parameter.minimum}` };
   if (parameter.maximum !== null && value > parameter.maximum) return { error: `${parameter.name}: at most ${parameter.maximum}` };
   return { value };
+}
+
+function isChanged({ parameter, input }: Field): boolean {
+  return isTruth(parameter) ? input.checked !== parameter.value : input.value !== textOf(parameter.value);
 }
 
 export class ParameterForm {
@@ -43,22 +47,24 @@ export class ParameterForm {
     this.element.replaceChildren(...this.fields.map((field) => field.row));
   }
 
-  /** All values, or what is wrong with the first field that is. */
+  /** The values that differ from what the group uses, or what is wrong with the first field that is. */
   values(): { values: Values } | { error: string } {
     const values: Values = {};
-    for (const { parameter, input } of this.fields) {
+    let wrong: string | null = null;
+    for (const field of this.fields) {
+      const { parameter, input } = field;
       const read = isTruth(parameter) ? { value: input.checked } : parse(parameter, input.value);
-      const error = 'error' in read ? read.error : null;
+      const error = isChanged(field) && 'error' in read ? read.error : null;
       setAttribute(input, 'aria-invalid', error === null ? null : 'true');
-      if ('error' in read) return { error: read.error };
-      values[parameter.name] = read.value;
+      wrong ??= error;
+      if (isChanged(field) && 'value' in read) values[parameter.name] = read.value;
     }
-    return { values };
+    return wrong === null ? { values } : { error: wrong };
   }
 
   /** Which fields differ from what the group uses. */
   get changes(): string[] {
-    return this.fields.filter(({ parameter, input }) => (isTruth(parameter) ? input.checked !== parameter.value : input.value !== textOf(parameter.value))).map(({ parameter }) => parameter.name);
+    return this.fields.filter(isChanged).map(({ parameter }) => parameter.name);
   }
 
   reset(): void {
@@ -83,6 +89,7 @@ export class ParameterForm {
       max: parameter.maximum,
       step: isWhole(parameter) ? 1 : 'any',
       autocomplete: 'off',
+      disabled: parameter.kind === 'array', // a field has no room for one
     });
     const label = el('label', { for: id, title: parameter.help ?? '' }, parameter.name.replaceAll('_', ' '));
     const row = el('div', { class: 'field' }, label, input, el('span', { class: 'unit' }, parameter.unit ?? ''), el('p', { class: 'hint', id: hint }, [parameter.help ?? '', boundsText(parameter)].filter((part) => part !== '').join(' · ')));
