@@ -1,8 +1,8 @@
 // One picture with its tools: what is shown, what is asked for, what is drawn, what is acknowledged.
 
 import type { Connection, ImagePane, MakeImagePane, PaneEvents, PaneState } from '../interfaces';
-import type { Picture, Pixel, Run } from '../protocol';
-import { PixelWishes, Wishes } from './asking';
+import type { Picture, PictureHeader, Pixel, Run } from '../protocol';
+import { PixelWishes, Wishes, type Part } from './asking';
 import { isLight } from './colourmaps';
 import { Colours, type Rgb } from './colours';
 import { AutoContrast } from './contrast';
@@ -19,6 +19,8 @@ import { frameOf, panned, toCanvas, toPicture, zoomedAt, type Canvas, type Frame
 
 /** After a new picture the exact pixel is asked for again; until then, or so long, the old text stays [ms]. */
 const STALE_TEXT_MS = 250;
+/** A step that has shown nothing for so long will not [ms]. */
+const STEP_MS = 2000;
 
 export const makeImagePane: MakeImagePane = (pane, connection, state, events, { renderer }) =>
   new Pane(pane, connection, state, events, renderer);
@@ -53,7 +55,10 @@ class Pane implements ImagePane {
   /** Under the pointer [device pixels], or set by keys [pixels of the picture]. */
   private pointer: Place | null = null;
   private cursor: [number, number] | null = null;
-  private stepping = false;
+  /** When a step was asked for that has shown nothing yet: until then no wish says where the pane stands. */
+  private stepped_ms: number | null = null;
+  /** A message that was asked for and has not come yet. */
+  private due: PaneState['at'] = null;
   private textOld_ms = 0;
   private background: Rgb = [23, 26, 31];
   private request = 0;
@@ -97,7 +102,10 @@ class Pane implements ImagePane {
     const other = ['source', 'kind'].some((key) => key in changes && changes[key as 'kind'] !== this.state[key as 'kind']);
     Object.assign(this.state, changes);
     if (other) this.forget();
-    if ('at' in changes) this.stepping = false;
+    if ('at' in changes) {
+      this.stepped_ms = null;
+      this.due = this.state.at;
+    }
     this.changedView();
     this.events.changed({ ...this.state });
   }
@@ -122,12 +130,8 @@ class Pane implements ImagePane {
     this.contrast.see(header);
     this.renderer.setTile(tileOf(picture));
     if (old && !this.undrawn.includes(old)) this.connection.recycle(old);
-    if (this.stepping && !header.follows) {
-      this.stepping = false;
-      this.state.at = { stream: header.stream, id: header.id };
-      this.events.changed({ ...this.state });
-    }
-    if (resized) this.changedView();
+    const stepped = this.follow(header);
+    if (resized || stepped) this.changedView();
     else this.schedule();
   }
 
@@ -138,6 +142,8 @@ class Pane implements ImagePane {
 
   showText(text: string | null): void {
     this.text = text;
+    // There was no message to step to.
+    if (text !== null) this.stepped_ms = null;
     this.schedule();
   }
 
@@ -163,7 +169,8 @@ class Pane implements ImagePane {
   }
 
   step(by: -10 | -1 | 1 | 10): void {
-    this.stepping = true;
+    this.stepped_ms = performance.now();
+    this.due = null;
     this.connection.send({ t: 'step', pane: this.pane, by });
   }
 
@@ -189,7 +196,7 @@ class Pane implements ImagePane {
     this.request = -1;
     this.observer.disconnect();
     this.polygon.finish(false);
-    this.pixelWishes.update(null);
+    this.pixelWishes.moved(null);
     this.wishes.dispose();
     this.renderer.dispose();
     this.element.remove();
@@ -230,8 +237,28 @@ class Pane implements ImagePane {
 
   private changedView(): void {
     const shape = this.shape();
-    this.wishes.update(this.state, shape && this.frame(), this.canvas(), shape);
+    if (!this.isStepping()) {
+      this.wishes.update(this.state, shape && this.frame(), this.canvas(), shape, this.picture && partOf(this.picture));
+    }
     this.schedule();
+  }
+
+  private isStepping(): boolean {
+    return this.stepped_ms !== null && performance.now() - this.stepped_ms < STEP_MS;
+  }
+
+  /** After a step the server says where the pane stands; true if it has said something new. */
+  private follow({ follows, stream, id }: PictureHeader): boolean {
+    if (follows) return false;
+    if (this.due && (this.due.stream !== stream || this.due.id !== id)) return false;
+    this.due = null;
+    const { at } = this.state;
+    if (this.stepped_ms === null && at === null) return false;
+    this.stepped_ms = null;
+    if (at?.stream === stream && at.id === id) return false;
+    this.state.at = { stream, id };
+    this.events.changed({ ...this.state });
+    return true;
   }
 
   private zoomAt(at: Place, factor: number): void {
@@ -345,7 +372,7 @@ class Pane implements ImagePane {
     }
     if (!drawn.length || !this.picture) return;
     this.events.drawn(this.picture);
-    this.askPixel(0);
+    this.pixelWishes.renewed(this.underInside());
     this.textOld_ms ||= performance.now();
     if (performance.now() - this.textOld_ms > STALE_TEXT_MS || this.picture.header.level === 0) this.tellCursor();
   }
@@ -364,15 +391,14 @@ class Pane implements ImagePane {
     this.cursor = at ? null : this.cursor;
     this.stage.style.cursor = at ? (this.polygon.corners ? 'crosshair' : this.region.cursor(at)) : '';
     if (this.polygon.corners) this.schedule();
-    this.askPixel();
+    this.pixelWishes.moved(this.underInside());
     this.tellCursor();
   }
 
-  private askPixel(wait_ms?: number): void {
+  private underInside(): [number, number] | null {
     const at = this.under();
-    const shape = this.shape();
-    const inside = at && shape && at[0] >= 0 && at[1] >= 0 && at[0] < shape[1] && at[1] < shape[0];
-    this.pixelWishes.update(this.picture && inside ? at : null, wait_ms);
+    const shape = this.picture?.header.full;
+    return at && shape && at[0] >= 0 && at[1] >= 0 && at[0] < shape[1] && at[1] < shape[0] ? at : null;
   }
 
   private tellCursor(): void {
@@ -391,7 +417,7 @@ class Pane implements ImagePane {
     const clamped = (at: number, most: number) => Math.max(0, Math.min(most - 1, at));
     this.cursor = [clamped(x + dx, shape[1]), clamped(y + dy, shape[0])];
     this.schedule();
-    this.askPixel();
+    this.pixelWishes.moved(this.underInside());
     this.tellCursor();
   }
 
@@ -434,6 +460,12 @@ class Pane implements ImagePane {
 function tileOf({ header, image }: Picture): Tile {
   const { shape, x0, y0, level, flag } = header;
   return { data: image, width: shape[1], height: shape[0], x0, y0, level, flag };
+}
+
+function partOf({ header }: Picture): Part {
+  const { x0, y0, level, shape, full } = header;
+  const end = (at: number, n: number, most: number) => Math.min(most, at + n * 2 ** level);
+  return { rect: [x0, y0, end(x0, shape[1], full[1]), end(y0, shape[0], full[0])], level };
 }
 
 const nameOf = (kind: string): string => (kind === 'frame' || kind === 'hit' ? kind : `powder (${kind})`);
