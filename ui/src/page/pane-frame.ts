@@ -160,7 +160,7 @@ export class PaneFrame {
     setAttribute(this.element, 'aria-current', active && n_panes > 1 ? 'true' : null);
     if (!this.picture && this.text === null) this.setText(this.waiting(numbers));
     this.navigation.update(where);
-    this.updateFacts();
+    this.updateFacts(numbers);
   }
 
   dispose(): void {
@@ -192,7 +192,7 @@ export class PaneFrame {
     this.runs.hidden = where.offline && names.length < 2;
   }
 
-  private updateFacts(): void {
+  private updateFacts(numbers: SourceNumbers | null): void {
     const header = this.picture?.header;
     if (!header) {
       setText(this.facts, '');
@@ -201,7 +201,8 @@ export class PaneFrame {
     }
     const word = isMessage(header.kind) ? `${count(header.id)}` : `${count(header.n_frames)} frames`;
     const hit = header.hit === null || !isMessage(header.kind) ? '' : header.hit ? `hit, ${count(header.n_peaks)} peaks` : 'no hit';
-    setText(this.facts, [word, hit, `max ${number(header.numbers.maximum)}`, `mean ${number(header.numbers.mean)}`].filter(Boolean).join(' · '));
+    const older = numbers?.stream && numbers.stream !== header.stream ? header.stream : ''; // the new run has none of this kind yet
+    setText(this.facts, [older, word, hit, `max ${number(header.numbers.maximum)}`, `mean ${number(header.numbers.mean)}`].filter(Boolean).join(' · '));
     const { hz, mb_s } = this.arrivals.rate(performance.now());
     setText(this.flow, header.follows ? `${hz.toFixed(1)} Hz · ${mb_s.toFixed(1)} MB/s` : '');
     const age_s = header.age_s + (performance.now() - (this.picture as Picture).arrived_ms) / 1000;

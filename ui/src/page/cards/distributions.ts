@@ -12,6 +12,7 @@ export function radialCard(change: (state: { axis?: RadialAxis; log?: boolean })
   let [axis, isLog]: [RadialAxis, boolean] = ['q', false];
   const card = new ChartCard({
     name: 'radial-profile',
+    ofPicture: true,
     title: 'Radial profile',
     wide: true,
     plot: {
@@ -73,6 +74,7 @@ function histogramCard(spec: HistogramSpec): ChartCard {
   return new ChartCard({
     name: spec.name,
     title: spec.title,
+    liveOnly: true,
     plot: { curves: [{ name: spec.title, colour: spec.colour, kind: 'bars' }], xTicks: spec.ticks },
     read: ({ model, source }): ChartData | string => {
       const all = model.histograms.get(source);

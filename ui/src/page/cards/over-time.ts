@@ -40,6 +40,7 @@ const sayAge: Say = (value) => (value === null ? '–' : duration(value));
 export function hitRateCard(): ChartCard {
   return new ChartCard({
     name: 'hit-rate',
+    liveOnly: true,
     title: 'Hit rate',
     wide: true,
     plot: { time: true, curves: [{ name: 'hit rate', colour: '--data-1', kind: 'area' }], yRange: () => [0, 1] },
@@ -57,6 +58,7 @@ function latencyTick(seconds: number): string {
 export function rateCard(): ChartCard {
   return new ChartCard({
     name: 'frame-rate-and-latency',
+    liveOnly: true,
     title: 'Rate and latency',
     wide: true,
     plot: {
@@ -80,6 +82,7 @@ export function rateCard(): ChartCard {
 export function saturationCard(): ChartCard {
   return new ChartCard({
     name: 'saturation',
+    liveOnly: true,
     title: 'Saturated',
     plot: {
       time: true,
@@ -109,6 +112,7 @@ export function regionCard(): ChartCard {
   let view: View | null = null;
   const card = new ChartCard({
     name: 'region',
+    ofPicture: true,
     title: 'Region of interest',
     wide: true,
     plot: { time: true, curves: [{ name: 'region', colour: '--data-2', kind: 'line' }], yRange: around },
@@ -119,7 +123,7 @@ export function regionCard(): ChartCard {
     },
   });
   card.element.hidden = true;
-  which.addEventListener('change', () => view && card.update({ ...view, held: false }));
+  which.addEventListener('change', () => view && card.update(view));
   card.shell.tools.prepend(which);
   return card;
 }

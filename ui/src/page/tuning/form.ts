@@ -17,7 +17,7 @@ const isText = (parameter: Parameter) => parameter.kind === 'str' || parameter.k
 export function boundsText({ minimum, maximum, unit, default: standard }: Parameter): string {
   const range = minimum !== null && maximum !== null ? `${minimum} to ${maximum}` : minimum !== null ? `from ${minimum}` : maximum !== null ? `up to ${maximum}` : '';
   const usual = standard === null || standard === undefined ? '' : `default ${String(standard)}`;
-  return [range, unit ?? '', usual].filter((part) => part !== '').join(', ');
+  return [`${range} ${range === '' ? '' : (unit ?? '')}`.trim(), usual].filter((part) => part !== '').join(', ');
 }
 
 /** The value of a field as the server wants it, or a sentence that says what is wrong. */
