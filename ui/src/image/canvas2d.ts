@@ -32,8 +32,8 @@ export class Canvas2dRenderer implements Renderer {
     if (!tile) out.fill(empty);
     else {
       const pixel = frame.scale * 2 ** tile.level;
-      const columns = spans(width, frame.left + tile.x0 * frame.scale, pixel, tile.width);
-      const rows = spans(height, frame.top + tile.y0 * frame.scale, pixel, tile.height);
+      const columns = spans(width, frame.left, pixel, Math.round(tile.x0 / 2 ** tile.level), tile.width);
+      const rows = spans(height, frame.top, pixel, Math.round(tile.y0 / 2 ** tile.level), tile.height);
       if (pixel >= 1) drawSingle(tile, columns, rows, colours, empty, out);
       else if (pool === 'max') drawPooled(tile, columns, rows, colours, empty, out, largest);
       else drawPooled(tile, columns, rows, colours, empty, out, mean);

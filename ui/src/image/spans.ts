@@ -7,15 +7,16 @@
 /**
  * Pairs (first, end) for each of n screen pixels; first is -1 where there is nothing.
  *
- * origin: where the tile begins on the screen [device pixels]; width: of one of its pixels [device pixels];
- * length: how many it has.
+ * origin: where the picture begins on the screen [device pixels]; width: of one of the tile's pixels [device pixels];
+ * skipped: how many of them lie between the two beginnings; length: how many the tile has.
  */
-export function spans(n: number, origin: number, width: number, length: number): Int32Array {
+export function spans(n: number, origin: number, width: number, skipped: number, length: number): Int32Array {
   const out = new Int32Array(2 * n);
   const pooled = width < 1;
   const many = pooled ? Math.ceil(1 / width - 1e-6) : 1;
   for (let i = 0; i < n; i++) {
-    const first = Math.floor((i + (pooled ? 0 : 0.5) - origin) / width);
+    // Counted from the picture's beginning: rounding does not depend on the tile.
+    const first = Math.floor((i + (pooled ? 0 : 0.5) - origin) / width) - skipped;
     const end = Math.min(first + many, length);
     const shows = end > Math.max(0, first);
     out[2 * i] = shows ? Math.max(0, first) : -1;

@@ -69,11 +69,10 @@ export function zoomedAt(view: View | null, shape: Shape, canvas: Canvas, at: [n
   const old = view ?? fitView(shape, canvas);
   const fit = fitView(shape, canvas).zoom;
   const zoom = Math.min(MOST_ZOOM, Math.max(Math.min(1, fit) * LEAST_OF_FIT, old.zoom * factor));
-  const before = old.zoom * canvas.ratio;
-  const after = zoom * canvas.ratio;
-  const dx = at[0] - canvas.width / 2;
-  const dy = at[1] - canvas.height / 2;
-  return inside({ x: old.x + dx / before - dx / after, y: old.y + dy / before - dy / after, zoom }, shape);
+  // From the frame as it is drawn, rounded: what is seen under the cursor stays.
+  const [x, y] = toPicture(frameOf(old, shape, canvas), ...at);
+  const scale = zoom * canvas.ratio;
+  return inside({ x: x - (at[0] - canvas.width / 2) / scale, y: y - (at[1] - canvas.height / 2) / scale, zoom }, shape);
 }
 
 /** Move by device pixels. */

@@ -73,8 +73,8 @@ export class Webgl2Renderer implements Renderer {
       return;
     }
     const pixel = frame.scale * 2 ** tile.level;
-    const columns = spans(width, frame.left + tile.x0 * frame.scale, pixel, tile.width);
-    const rows = spans(height, frame.top + tile.y0 * frame.scale, pixel, tile.height);
+    const columns = spans(width, frame.left, pixel, Math.round(tile.x0 / 2 ** tile.level), tile.width);
+    const rows = spans(height, frame.top, pixel, Math.round(tile.y0 / 2 ** tile.level), tile.height);
     this.upload('columns', gl.RG32I, width, 1, gl.RG_INTEGER, gl.INT, columns);
     this.upload('rows', gl.RG32I, height, 1, gl.RG_INTEGER, gl.INT, rows);
     this.setColours(colours);
