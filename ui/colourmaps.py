@@ -1,4 +1,4 @@
-"""Writes src/image/colourmaps_data.ts: the listed values of matplotlib's viridis, magma, inferno and cividis (all CC0)."""
+"""Writes src/image/colourmaps_data.ts: the listed values of viridis, magma, inferno and cividis of matplotlib (CC0)."""
 
 import base64
 from pathlib import Path

@@ -1,7 +1,7 @@
 """What tests of the monitor's page share: a real Chromium, and pages that report what no page may do.
 
-The browser is the machine's own (`BEAMSTREAM_CHROMIUM` names another one). Without one these tests are skipped at a desk,
-and fail in CI, which installs it.
+The browser is the machine's own (`BEAMSTREAM_CHROMIUM` names another one). Without one these tests are skipped at a
+desk, and fail in CI, which installs it.
 """
 
 from __future__ import annotations

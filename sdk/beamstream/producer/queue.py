@@ -110,8 +110,8 @@ class SendQueue:
     def take(self, most_messages: int, most_bytes: int, timeout_s: float) -> list[Outgoing]:
         """Take the next messages, at least one where there is any within the timeout."""
         with self._work:
-            self._work.wait_for(lambda: self._messages or self._closed, timeout_s)
             self._gather(most_messages)
+            self._work.wait_for(lambda: self._messages or self._closed, timeout_s)
             batch: list[Outgoing] = []
             n_bytes = 0
             while self._messages and len(batch) < most_messages:
@@ -127,7 +127,7 @@ class SendQueue:
     def _gather(self, n_messages: int) -> None:
         """Wait until so many are there, where others were taken just before; what comes meanwhile wakes nobody."""
         left_s = self._taken_at + self._gather_s - time.monotonic()
-        if self._messages and left_s > 0:
+        if left_s > 0:
             self._n_awaited = n_messages
             self._work.wait_for(lambda: self._is_hurried or self._closed or len(self._messages) >= n_messages, left_s)
             self._n_awaited = 1

@@ -41,7 +41,8 @@ class SaidPeaks:
 
 def has_peaks(metadata: Mapping[str, Any]) -> bool:
     """Whether a frame's own metadata say its peaks, as those of hits do."""
-    return isinstance(metadata.get("peaks"), Mapping) and "n_peaks" in metadata
+    peaks = metadata.get("peaks")
+    return isinstance(peaks, Mapping) and all(name in peaks for name in ("fs", "ss", "intensity"))
 
 
 def read_peaks(message_id: int, metadata: Mapping[str, Any], shape: tuple[int, int]) -> SaidPeaks:
@@ -52,7 +53,7 @@ def read_peaks(message_id: int, metadata: Mapping[str, Any], shape: tuple[int, i
     message_id : int
         Of the message that says it.
     metadata : mapping
-        What it says; without ``hit`` it is one.
+        What it says; without ``hit`` it is one, and without ``n_peaks`` those that it lists are all.
     shape : (n_slow, n_fast)
         Shape of the frame; no peak is outside.
 
@@ -62,7 +63,8 @@ def read_peaks(message_id: int, metadata: Mapping[str, Any], shape: tuple[int, i
         If it says something else.
     """
     try:
-        n_peaks, hit, lists = int(metadata["n_peaks"]), bool(metadata.get("hit", True)), metadata["peaks"]
+        hit, lists = bool(metadata.get("hit", True)), metadata["peaks"]
+        n_peaks = int(metadata.get("n_peaks", len(lists["fs"])))
         fs, ss, intensity = (np.array(lists[name], dtype=np.float64)[:MAX_PEAKS] for name in ("fs", "ss", "intensity"))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PeakMessageError(message_id, f"{type(error).__name__}: {error}") from error

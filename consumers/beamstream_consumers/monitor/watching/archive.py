@@ -40,8 +40,15 @@ class Store(Protocol):
         """Return a reader of a stream."""
         ...
 
-    def ids_beside(self, consumer: Consumer, message_id: int, by: int) -> list[int]:
-        """Return the ids of up to `by` messages after (or before) one, the nearest first."""
+    def made_ns(self, consumer: Consumer) -> int:
+        """Return when a stream was made [ns since 1970]; what was kept of another one of its name is not of it."""
+        ...
+
+    def ids_beside(self, consumer: Consumer, message_id: int, by: int, *, only_hits: bool = False) -> list[int]:
+        """Return the ids of up to `by` messages after (or before) one, the nearest first.
+
+        With `only_hits` those whose metadata say that they are hits.
+        """
         ...
 
 
@@ -56,10 +63,16 @@ class Reader:
         When the stream was made.
     """
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self, consumer: Consumer, created_ns: int) -> None:
         self.consumer = consumer
-        self.created_ns = consumer.state.created_ns
+        self.created_ns = created_ns
         self.metadata = consumer.metadata
+        self._lock = threading.Lock()
+
+    def read(self, message_id: int) -> Frame:
+        """Return a message, see `Consumer.read`; one thread at a time."""
+        with self._lock:
+            return self.consumer.read(message_id)
 
 
 class StreamArchive:
@@ -137,11 +150,11 @@ class StreamArchive:
         if kept is not None and (kept.said is not None or is_hit):
             return kept
         try:
-            frame = kept.frame if kept is not None else self._reader_of(source, kind, stream).consumer.read(message_id)
+            frame = kept.frame if kept is not None else self._reader_of(source, kind, stream).read(message_id)
         except (StreamNotFoundError, MessageNotFoundError):
             if not is_hit:
                 raise
-            frame = reader.consumer.read(message_id)  # hits whose stream is not there: the frame has the same bytes
+            frame = reader.read(message_id)  # hits whose stream is not there: the frame has the same bytes
         found = KeptFrame(frame, self._said(source, stream, frame))
         self._desk.history.put(key, found, frame.header.payload_bytes + 4096)
         return found
@@ -154,7 +167,7 @@ class StreamArchive:
         try:
             if has_peaks(frame.metadata):
                 return read_peaks(frame.message_id, frame.metadata, (shape[0], shape[1]))
-            peaks = self._derived(source, stream, "peaks").consumer.read(frame.message_id)
+            peaks = self._derived(source, stream, "peaks").read(frame.message_id)
             return read_peaks(frame.message_id, peaks.metadata, (shape[0], shape[1]))
         except BeamstreamError:
             return None
@@ -170,14 +183,26 @@ class StreamArchive:
     def neighbour(self, source: str, kind: Kind, stream: str, message_id: int, by: int) -> int:
         """Return the id so many messages after or before one; see `Archive.neighbour`."""
         _check_kind(kind)
-        consumer = self._reader_of(source, kind, stream).consumer
-        if ids := self._store.ids_beside(consumer, message_id, by):
+        consumer, only_hits = self._beside(source, kind, stream)
+        if ids := self._store.ids_beside(consumer, message_id, by, only_hits=only_hits):
             return ids[-1]
         # It is the last one there is, or lies beyond it.
-        nearest = self._store.ids_beside(consumer, message_id + (1 if by > 0 else -1), -1 if by > 0 else 1)
+        here, back = message_id + (1 if by > 0 else -1), -1 if by > 0 else 1
+        nearest = self._store.ids_beside(consumer, here, back, only_hits=only_hits)
         if not nearest:
             raise NoPictureError(str(consumer.address), "it has no messages")
         return nearest[0]
+
+    def _beside(self, source: str, kind: Kind, stream: str) -> tuple[Consumer, bool]:
+        """Return the stream whose messages are the neighbours, and whether only the hits among them are."""
+        if kind != "hit":
+            return self.reader(source, stream).consumer, False
+        for what, only_hits in (("hits", False), ("peaks", True)):
+            try:
+                return self._derived(source, stream, what).consumer, only_hits
+            except StreamNotFoundError:
+                continue
+        return self.reader(source, stream).consumer, True
 
     # --- pixels --------------------------------------------------------------------------------------------------
 
@@ -237,23 +262,23 @@ class StreamArchive:
         """Return an open reader; one of a stream that was made anew is opened anew."""
         with self._lock:
             reader = self._readers.pop(address, None)
-            if reader is not None and not _is_same(reader):
+            if reader is not None and not self._is_same(reader):
                 reader.consumer.close()
                 reader = None
             if reader is None:
-                reader = Reader(self._store.open(address))
+                consumer = self._store.open(address)
+                reader = Reader(consumer, self._store.made_ns(consumer))
             self._readers[address] = reader
             while len(self._readers) > MAX_READERS:
                 _, oldest = self._readers.popitem(last=False)
                 oldest.consumer.close()
             return reader
 
-
-def _is_same(reader: Reader) -> bool:
-    try:
-        return reader.consumer.state.created_ns == reader.created_ns
-    except StreamNotFoundError:
-        return False
+    def _is_same(self, reader: Reader) -> bool:
+        try:
+            return self._store.made_ns(reader.consumer) == reader.created_ns
+        except StreamNotFoundError:
+            return False
 
 
 def _check_kind(kind: Kind) -> None:

@@ -27,7 +27,11 @@ class BrokerStore:
         """Return a reader of a stream."""
         return open_reader(address, self._broker)
 
-    def ids_beside(self, consumer: Consumer, message_id: int, by: int) -> list[int]:
+    def made_ns(self, consumer: Consumer) -> int:
+        """Return when a stream was made [ns since 1970]."""
+        return consumer.state.created_ns
+
+    def ids_beside(self, consumer: Consumer, message_id: int, by: int, *, only_hits: bool = False) -> list[int]:
         """Return the ids of up to `by` messages after (or before) one, the nearest first."""
         index = StreamKeys(consumer.address).index
         found: list[int] = []
@@ -40,7 +44,9 @@ class BrokerStore:
             for entry_id, flat in page:
                 entry = read_entry(entry_id, fields_of(flat))
                 at = f"({entry_id.decode()}"
-                if entry.kind is EntryKind.MESSAGE and not entry.late:
+                if entry.kind is not EntryKind.MESSAGE or entry.late or entry.header is None:
+                    continue
+                if not only_hits or entry.header.metadata.get("hit"):
                     found.append(entry.message_id)
                     if len(found) == abs(by):
                         return found

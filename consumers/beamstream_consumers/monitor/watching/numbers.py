@@ -144,21 +144,11 @@ class NumbersLoop:
         rate_hz, rate_bytes = self._rates((watcher.name, run.address, run.created_ns), state)
         since_s = age_s if age_s is not None else max(0.0, time.time() - state.created_ns / 1e9)
         return {
-            "stream": run.stream,
+            **numbers_of(run.stream, state),
             "life": "finished" if state.finished else life_of(since_s),
-            "state": state.word,
-            "n_received": state.n_received,
-            "n_expected": state.n_expected,
-            "n_missing": state.n_missing,
-            "n_dropped": state.n_dropped,
-            "n_expired": state.n_expired,
-            "n_late": state.n_late,
-            "n_duplicate": state.n_duplicate,
-            "newest_id": state.next_id - 1,
             "rate_hz": rate_hz,
             "rate_mb_s": rate_bytes / 1e6,
             "age_s": age_s,
-            "detector_dropped": state.n_detector_dropped,
             "hits": tally.hits(state.next_id - 1),
         }
 
@@ -249,6 +239,28 @@ def _disk(presence: Presence | None) -> Numbers:
 def unknown_buffer(flaw: str) -> Numbers:
     """Return the numbers of a buffer that cannot be asked."""
     return {"reachable": False, "flaw": flaw, "used_bytes": None, "limit_bytes": None, **_disk(None)}
+
+
+def numbers_of(stream: str, state: StreamState) -> Numbers:
+    """Return what the state of a stream says; of one that is finished that is all."""
+    return {
+        "stream": stream,
+        "life": "finished",
+        "state": state.word,
+        "n_received": state.n_received,
+        "n_expected": state.n_expected,
+        "n_missing": state.n_missing,
+        "n_dropped": state.n_dropped,
+        "n_expired": state.n_expired,
+        "n_late": state.n_late,
+        "n_duplicate": state.n_duplicate,
+        "newest_id": state.next_id - 1,
+        "rate_hz": 0.0,
+        "rate_mb_s": 0.0,
+        "age_s": None,
+        "detector_dropped": state.n_detector_dropped,
+        "hits": None,
+    }
 
 
 def waiting_numbers() -> Numbers:

@@ -34,6 +34,7 @@ class Scenes:
         self._found: dict[str, tuple[npt.NDArray[Any] | None, str | None]] = {}
         self._lock = threading.Lock()
         self._generation: dict[str, int] = {}
+        self._tuned: dict[str, object] = {}
         self._kept: OrderedDict[tuple[str, int, Address, int, tuple[int, int]], Scene] = OrderedDict()
 
     def of(
@@ -55,9 +56,16 @@ class Scenes:
                 self._kept.popitem(last=False)
             return self._kept[key]
 
-    def tune(self, source: str, mask: npt.NDArray[Any] | None, geometry: str | None) -> None:
-        """Take over mask and geometry of the peak finder of a source; pictures that come later have them."""
+    def tuned(self, source: str) -> object:
+        """Return what names mask and geometry that were taken over last; None where none were."""
+        return self._tuned.get(source)
+
+    def tune(self, source: str, token: object, mask: npt.NDArray[Any] | None, geometry: str | None) -> None:
+        """Take over mask and geometry of the peak finder of a source, named by `token`; later pictures have them."""
         with self._lock:
+            if self._tuned.get(source) == token:
+                return
+            self._tuned[source] = token
             self._found[source] = (mask, geometry)
             self._generation[source] = self._generation.get(source, 0) + 1
 

@@ -7,7 +7,8 @@ one source is said in the log and ends nothing else; a server that is lost is wa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -20,12 +21,15 @@ from beamstream_consumers.monitor.requests import Archive, Control
 
 from .archive import StreamArchive
 from .broker_store import BrokerStore
+from .control import PeakControl
 from .desk import Desk, HistoryKey, KeptFrame
+from .files import FileStore, FileWatcher
 from .numbers import NumbersLoop
 from .runs import Run
 from .scenes import Scenes
 from .source import SourceWatcher
 from .tally import Tally
+from .warming import Warming
 
 FPS = 10.0
 """Pictures of a kind that are made in a second while somebody looks [Hz]: what a browser without a GPU draws."""
@@ -95,20 +99,36 @@ class Watching:
     ) -> None:
         self.offline = False
         self.control = None
+        self._control: PeakControl | None = None
         self.n_viewers = lambda: 0
-        if isinstance(what, str | os.PathLike):
-            raise NotImplementedError
-        where = list(what)
-        self.sources = [str(one) for one in where]
         bounded: Bounded[HistoryKey, KeptFrame] = Bounded(history_bytes)
         self._desk = Desk(board=board, broker=broker, fps=fps, scenes=Scenes(mask, geometry), history=bounded)
+        self._store: BrokerStore | FileStore
+        if isinstance(what, str | os.PathLike):
+            self._watch_files(Path(what).expanduser())
+        else:
+            self._watch_broker(list(what), allow_control=allow_control)
+
+    def _watch_files(self, path: Path) -> None:
+        watcher = FileWatcher(path, self._desk, lambda: self.n_viewers())
+        self.offline, self.sources = True, [watcher.name]
+        self._store = FileStore(path)
+        self._archive = StreamArchive(self._desk, {watcher.name: watcher.address}, self._store)
+        self.archive = self._archive
+        self._threads: list[_Thread] = [watcher, Warming(self._desk.stop)]
+
+    def _watch_broker(self, where: list[SourceAddress | Address], *, allow_control: bool) -> None:
+        broker = self._desk.broker
+        self.sources = [str(one) for one in where]
         self._watchers = [SourceWatcher(str(one), one, self._desk) for one in where]
         self._tallies = [Tally(watcher.name, _run_of(watcher), self._desk) for watcher in self._watchers]
         self._store = BrokerStore(broker)
         self._archive = StreamArchive(self._desk, dict(zip(self.sources, where, strict=True)), self._store)
         self.archive = self._archive
         self._numbers = NumbersLoop(self._desk, self._watchers, self._tallies, lambda: self.n_viewers())
-        self._threads: list[_Thread] = [*self._watchers, *self._tallies, self._numbers]
+        self._control = PeakControl(self._desk, self._watchers, self._archive) if allow_control else None
+        self.control = self._control
+        self._threads = [*self._watchers, *self._tallies, self._numbers, Warming(self._desk.stop)]
 
     def start(self) -> None:
         """Begin to watch; returns at once, whether there is a server or not."""
@@ -120,8 +140,15 @@ class Watching:
         self._desk.stop.set()
         for thread in self._threads:
             thread.join()
+        if self._control is not None:
+            self._control.close()
         self._archive.close()
         self._store.close()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What was shown, what was gone, unreadable, in trouble: for progress and metrics."""
+        return dict(self._desk.counts)
 
     def wanted(self, source: str, kind: Kind) -> None:
         """Say that somebody looks at pictures of this source and kind.

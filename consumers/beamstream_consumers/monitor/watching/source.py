@@ -186,13 +186,19 @@ class SourceWatcher:
             self._begin(address, state)
             return
         changed = self._find_results(run)
-        if state.finished and not run.finished:
-            run.finished = changed = True
-            text = f"{run.address} has ended: {state.word}, {state.n_received} messages"
-            self._desk.board.note("info" if state.word == "complete" else "warning", text)
+        changed = self._note_end(run, state) or changed
         run.n_expected = state.n_expected
         if changed:
             self._tell(run, state)
+
+    def _note_end(self, run: Run, state: StreamState) -> bool:
+        """Say that the run has ended, once; whether it has just now."""
+        if run.finished or not state.finished:
+            return False
+        run.finished = True
+        text = f"{run.address} has ended: {state.word}, {state.n_received} messages"
+        self._desk.board.note("info" if state.word == "complete" else "warning", text)
+        return True
 
     def _begin_if_there(self, address: Address) -> None:
         """Begin with a stream that is named and may lie on disk only."""
@@ -201,6 +207,10 @@ class SourceWatcher:
 
     def _begin(self, address: Address, state: StreamState) -> None:
         reader = open_reader(address, self._desk.broker)
+        if (before := self.run) is not None:
+            last = read_state(self._server, StreamKeys(before.address))
+            if last is not None and last.created_ns == before.created_ns:
+                self._note_end(before, last)
         self._leave()
         self._said.clear()
         self._shown, self._shown_hit = (0, False), 0

@@ -8,6 +8,7 @@ finder have changed, so that pictures show what it uses.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -50,6 +51,9 @@ HISTOGRAMS_EVERY_S = 1.0
 PEAKS_GROUP = "peaks"
 """The group of `stream consume peaks`."""
 
+LARGE = ("mask", "geometry")
+"""Its parameters that are no numbers: the mask is drawn or comes from a file, the geometry does so."""
+
 
 class Tally:
     """Adds up the runs of one data source.
@@ -73,7 +77,6 @@ class Tally:
         self._run: Run | None = None
         self._reset()
         self._slow_at = -SLOW_EVERY_S
-        self._tuned: object = None
 
     def _reset(self) -> None:
         self._statistics = PeakStatistics()
@@ -146,7 +149,8 @@ class Tally:
             return False
         summary = entry.header.metadata
         names = ("n_frames", "n_hits", "n_peaks", "hit_rate", "hit_rate_of_late", "n_frames_saturated")
-        if not all(isinstance(summary.get(name), int | float) for name in names):
+        numbers = [summary.get(name) for name in names]
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
             return False
         if not isinstance(summary.get("histograms"), Mapping):
             return False
@@ -223,12 +227,16 @@ class Tally:
             version = None
         if version is None:
             return
-        stored = {name: version.values.get(name) for name in ("mask", "geometry")}
-        if stored == self._tuned or (self._tuned is None and not any(value is not None for value in stored.values())):
-            return
-        values: Mapping[str, Any] = store.load_values(version.number, stored)
-        self._tuned = stored
-        self._desk.scenes.tune(self.name, values["mask"], values["geometry"])
+        stored = {name: version.values.get(name) for name in LARGE}
+        token = large_token(version.values)
+        if token != (self._desk.scenes.tuned(self.name) or large_token({})):
+            values: Mapping[str, Any] = store.load_values(version.number, stored)
+            self._desk.scenes.tune(self.name, token, values["mask"], values["geometry"])
+
+
+def large_token(values: Mapping[str, Any]) -> object:
+    """Return what names mask and geometry among the values of a version."""
+    return tuple(repr(values.get(name)) for name in LARGE)
 
 
 def _what_counts(state: StreamState, groups: list[GroupInfo]) -> object:
