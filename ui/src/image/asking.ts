@@ -21,8 +21,6 @@ export interface Part {
 }
 
 export class Wishes {
-  /** Part of the screen's pixels that are asked for, along each axis: less where the network is slow. */
-  quality = 1;
   private sent: PaneWish | null = null;
   private next: PaneWish | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -33,8 +31,19 @@ export class Wishes {
     private readonly connection: Connection,
   ) {}
 
-  /** Ask for what is shown, unless it was asked for or is there; `shape` null while the picture's is not known. */
-  update(state: PaneState, frame: Frame | null, canvas: Canvas, shape: Shape | null, have: Part | null): void {
+  /**
+   * Ask for what is shown, unless it was asked for or is there.
+   *
+   * `shape`: null while the picture's is not known; `quality`: the part of the screen's pixels along each axis.
+   */
+  update(
+    state: PaneState,
+    frame: Frame | null,
+    canvas: Canvas,
+    shape: Shape | null,
+    have: Part | null,
+    quality = 1,
+  ): void {
     if (!canvas.width || !canvas.height || !state.source) return;
     const part = frame && shape ? wishFor(frame, canvas, shape) : { rect: ALL, canvas: sizeOf(canvas) };
     const wish: PaneWish = {
@@ -43,7 +52,7 @@ export class Wishes {
       source: state.source,
       kind: state.kind,
       rect: part.rect,
-      canvas: part.canvas.map((n) => Math.max(1, Math.round(n * this.quality))) as [number, number],
+      canvas: part.canvas.map((n) => Math.max(1, Math.floor(n * quality))) as [number, number],
       masked: state.mask,
       pool: state.pool,
       full: state.full,

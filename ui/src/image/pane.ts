@@ -10,6 +10,7 @@ import { Following } from './following';
 import { Gestures, type Place } from './gestures';
 import { listenToKeys } from './keys';
 import { Painter } from './painter';
+import { Quality } from './quality';
 import { RegionBox } from './region_box';
 import type { RendererChoice } from './renderer';
 import { PolygonTool, RegionTool } from './tools';
@@ -37,6 +38,7 @@ class Pane implements ImagePane {
   private readonly polygon: PolygonTool;
   private readonly contrast = new AutoContrast();
   private readonly following = new Following();
+  private readonly quality = new Quality();
   private readonly observer: ResizeObserver;
   private run: Run | null = null;
   private picture: Picture | null = null;
@@ -122,7 +124,9 @@ class Pane implements ImagePane {
       this.state.at = at;
       this.events.changed({ ...this.state });
     }
-    if (at || resized) this.changedView();
+    const { late_s } = picture;
+    const adapted = header.follows && late_s != null && this.quality.see(late_s, performance.now());
+    if (at || resized || adapted) this.changedView();
     else this.schedule();
   }
 
@@ -224,7 +228,9 @@ class Pane implements ImagePane {
     if (!this.following.isUnknown) {
       const shape = this.shape();
       const have = this.picture && partOf(this.picture);
-      this.wishes.update(this.state, shape && this.frame(), this.canvas(), shape, have);
+      // Who looks at one message waits for all of it.
+      const quality = this.state.at ? 1 : this.quality.value;
+      this.wishes.update(this.state, shape && this.frame(), this.canvas(), shape, have, quality);
     }
     this.schedule();
   }
@@ -286,6 +292,7 @@ class Pane implements ImagePane {
     const corner = state.roi && toCanvas(frame, state.roi[2], state.roi[1]);
     const place: Place | null = corner && [corner[0] / canvas.ratio, corner[1] / canvas.ratio];
     this.regionBox.update(state.roi, picture?.header.roi ?? null, place);
+    this.element.dataset.quality = String(this.quality.value);
     this.element.dataset.renderer = this.painter.rendererName;
     this.element.dataset.drawn = picture ? String(picture.header.seq) : '';
   }
