@@ -10,6 +10,7 @@ import {
   levelFor,
   MOST_ZOOM,
   panned,
+  saneView,
   toCanvas,
   toPicture,
   visibleRect,
@@ -60,6 +61,13 @@ test('zooming keeps what is under the cursor', () => {
 test('zooming ends at 96 times, and below half of the fit', () => {
   assert.equal(zoomedAt(null, shape, canvas, [600, 400], 1e9).zoom, MOST_ZOOM);
   near([zoomedAt(null, shape, canvas, [600, 400], 1e-9).zoom], [fitView(shape, canvas).zoom / 2]);
+});
+
+test('a view from an address is one that can be drawn, or none', () => {
+  assert.equal(saneView({ x: NaN, y: 0, zoom: 1 }), null);
+  assert.equal(saneView({ x: 0, y: 0, zoom: 0 }), null);
+  assert.equal(saneView(null), null);
+  assert.deepEqual(saneView({ x: 1, y: 2, zoom: 1e9 }), { x: 1, y: 2, zoom: MOST_ZOOM });
 });
 
 test('panning moves by device pixels, and not away from the picture', () => {

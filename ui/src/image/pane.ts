@@ -3,6 +3,7 @@
 import type { Connection, ImagePane, MakeImagePane, PaneEvents, PaneState } from '../interfaces';
 import type { Picture, Pixel, Run } from '../protocol';
 import { PixelWishes, Wishes, type Part } from './asking';
+import { COLOUR_MAPS, DEFAULT_MAP } from './colourmaps';
 import { AutoContrast } from './contrast';
 import { Cursor } from './cursor';
 import { make } from './dom';
@@ -15,7 +16,17 @@ import { RegionBox } from './region_box';
 import type { RendererChoice } from './renderer';
 import { PolygonTool, RegionTool } from './tools';
 import { Toolbar } from './toolbar';
-import { frameOf, panned, toCanvas, toPicture, zoomedAt, type Canvas, type Frame, type Shape } from './viewport';
+import {
+  frameOf,
+  panned,
+  saneView,
+  toCanvas,
+  toPicture,
+  zoomedAt,
+  type Canvas,
+  type Frame,
+  type Shape,
+} from './viewport';
 
 export const makeImagePane: MakeImagePane = (pane, connection, state, events, { renderer }) =>
   new Pane(pane, connection, state, events, renderer);
@@ -56,7 +67,7 @@ class Pane implements ImagePane {
     private readonly events: PaneEvents,
     choice: RendererChoice,
   ) {
-    this.state = { ...state };
+    this.state = sane(state);
     this.following.asked(state.at);
     this.wishes = new Wishes(pane, connection);
     const toPixel = (at: Place) => toPicture(this.frame(), ...at);
@@ -92,7 +103,7 @@ class Pane implements ImagePane {
 
   set(changes: Partial<PaneState>): void {
     const other = (['source', 'kind'] as const).some((key) => key in changes && changes[key] !== this.state[key]);
-    Object.assign(this.state, changes);
+    Object.assign(this.state, sane({ ...this.state, ...changes }));
     if (other) this.forget();
     if ('at' in changes) this.following.asked(this.state.at);
     this.changedView();
@@ -364,6 +375,18 @@ class Pane implements ImagePane {
     this.schedule();
     return this.cursor.hide() || busy;
   }
+}
+
+/** Addresses are written by hand, too: what cannot be drawn is as if it was not said. */
+function sane(state: PaneState): PaneState {
+  const { range, map } = state;
+  const drawable = range && range.every(Number.isFinite) && range[0] < range[1];
+  return {
+    ...state,
+    view: saneView(state.view),
+    range: drawable ? range : null,
+    map: Object.hasOwn(COLOUR_MAPS, map) ? map : DEFAULT_MAP,
+  };
 }
 
 function partOf({ header }: Picture): Part {
