@@ -21,8 +21,9 @@ test('a step leads to what comes next, and to what comes after that', () => {
   following.stepped();
   assert.ok(following.isUnknown);
   assert.deepEqual(following.take(header(4), null), at(4));
-  assert.ok(!following.isUnknown);
+  assert.ok(following.isUnknown, 'the second step is on its way');
   assert.deepEqual(following.take(header(5), at(4)), at(5));
+  assert.ok(!following.isUnknown);
   assert.equal(following.take(header(5), at(5)), null);
 });
 

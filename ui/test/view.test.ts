@@ -157,6 +157,18 @@ test('wishes are sent when something is missing, and not before', () => {
   mock.timers.reset();
 });
 
+test('where a step has led needs no wish, and the next wish says it', () => {
+  const sent: PaneWish[] = [];
+  const asker = new Wishes(0, { send: (request) => void sent.push(request as PaneWish), on: () => {}, recycle: () => {} });
+  asker.update(state, frameOf(null, shape, canvas), canvas, shape, null);
+  const at = { stream: 'run_1', id: 7 };
+  asker.stands(at);
+  asker.update({ ...state, at }, frameOf(null, shape, canvas), canvas, shape, null);
+  assert.equal(sent.length, 1);
+  asker.update({ ...state, at, mask: false }, frameOf(null, shape, canvas), canvas, shape, null);
+  assert.deepEqual(sent[1].at, at);
+});
+
 test('many moves are few wishes, but not only one at the end', () => {
   mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const sent: Request[] = [];

@@ -1,7 +1,7 @@
 // What a pane asks the server for: the part of the picture that it shows, and single pixels. Never more often than needed.
 
 import type { Connection, PaneState } from '../interfaces';
-import type { PaneWish, Rect } from '../protocol';
+import type { PaneWish, Picture, Rect } from '../protocol';
 import { covers, levelFor, visibleRect, wishFor, type Canvas, type Frame, type Shape } from './viewport';
 
 /** The wish for another part waits for so long for the next move [ms], and no longer than the second in all. */
@@ -18,6 +18,12 @@ const TOO_LARGE = 4;
 export interface Part {
   rect: Rect;
   level: number;
+}
+
+export function partOf({ header }: Pick<Picture, 'header'>): Part {
+  const { x0, y0, level, shape, full } = header;
+  const end = (at: number, n: number, most: number) => Math.min(most, at + n * 2 ** level);
+  return { rect: [x0, y0, end(x0, shape[1], full[1]), end(y0, shape[0], full[0])], level };
 }
 
 export class Wishes {
@@ -72,6 +78,11 @@ export class Wishes {
     clearTimeout(this.timer);
     const wait_ms = Math.min(SETTLE_MS, this.since_ms + LONGEST_MS - now_ms);
     this.timer = setTimeout(() => this.flush(), Math.max(0, wait_ms));
+  }
+
+  /** The pane has stepped to a message: the server knows, it was its answer. */
+  stands(at: PaneState['at']): void {
+    if (this.sent) this.sent = { ...this.sent, at };
   }
 
   dispose(): void {

@@ -4,12 +4,14 @@ import type { PaneState } from '../interfaces';
 import type { PictureHeader } from '../protocol';
 
 /** A step that has shown nothing for so long will not [ms]. */
-const STEP_MS = 2000;
+export const STEP_MS = 1500;
 
 type At = PaneState['at'];
 
 export class Following {
-  private stepped_ms: number | null = null;
+  /** Steps that have shown nothing yet, and when the last one was asked for. */
+  private steps = 0;
+  private stepped_ms = 0;
   /** What was asked for and has not come yet. */
   private due: At = null;
 
@@ -17,23 +19,24 @@ export class Following {
 
   /** It was told to follow (null), or to show a message. */
   asked(at: At): void {
-    this.stepped_ms = null;
+    this.steps = 0;
     this.due = at;
   }
 
   stepped(): void {
+    this.steps++;
     this.stepped_ms = this.now();
     this.due = null;
   }
 
   /** There was no message to step to. */
   gaveUp(): void {
-    this.stepped_ms = null;
+    this.steps = 0;
   }
 
   /** While it is not known where a step leads, no wish can say where the pane stands. */
   get isUnknown(): boolean {
-    return this.stepped_ms !== null && this.now() - this.stepped_ms < STEP_MS;
+    return this.steps > 0 && this.now() - this.stepped_ms < STEP_MS;
   }
 
   /** The message that the pane shows from now on, of what has come; null: as before. */
@@ -41,8 +44,8 @@ export class Following {
     if (follows) return null;
     if (this.due && (this.due.stream !== stream || this.due.id !== id)) return null; // it was on its way before
     this.due = null;
-    if (this.stepped_ms === null && at === null) return null;
-    this.stepped_ms = null;
+    if (this.steps === 0 && at === null) return null;
+    this.steps = Math.max(0, this.steps - 1);
     return at?.stream === stream && at.id === id ? null : { stream, id };
   }
 }

@@ -2,31 +2,21 @@
 
 import type { Connection, ImagePane, MakeImagePane, PaneEvents, PaneState } from '../interfaces';
 import type { Picture, Pixel, Run } from '../protocol';
-import { PixelWishes, Wishes, type Part } from './asking';
-import { COLOUR_MAPS, DEFAULT_MAP } from './colourmaps';
+import { partOf, PixelWishes, Wishes } from './asking';
 import { AutoContrast } from './contrast';
 import { Cursor } from './cursor';
 import { make } from './dom';
-import { Following } from './following';
+import { Following, STEP_MS } from './following';
 import { Gestures, type Place } from './gestures';
 import { listenToKeys } from './keys';
 import { Painter } from './painter';
 import { Quality } from './quality';
 import { RegionBox } from './region_box';
 import type { RendererChoice } from './renderer';
+import { saneState } from './state';
 import { PolygonTool, RegionTool } from './tools';
 import { Toolbar } from './toolbar';
-import {
-  frameOf,
-  panned,
-  saneView,
-  toCanvas,
-  toPicture,
-  zoomedAt,
-  type Canvas,
-  type Frame,
-  type Shape,
-} from './viewport';
+import { frameOf, panned, toCanvas, toPicture, zoomedAt, type Canvas, type Frame, type Shape } from './viewport';
 
 export const makeImagePane: MakeImagePane = (pane, connection, state, events, { renderer }) =>
   new Pane(pane, connection, state, events, renderer);
@@ -57,6 +47,8 @@ class Pane implements ImagePane {
   private undrawn: Picture[] = [];
   private trial: Float32Array | null = null;
   private text: string | null = null;
+  /** A wish that waits for a step to show something. */
+  private held: ReturnType<typeof setTimeout> | undefined;
   /** The drawing that is due; -1 after the end. */
   private request = 0;
 
@@ -67,7 +59,7 @@ class Pane implements ImagePane {
     private readonly events: PaneEvents,
     choice: RendererChoice,
   ) {
-    this.state = sane(state);
+    this.state = saneState(state);
     this.following.asked(state.at);
     this.wishes = new Wishes(pane, connection);
     const toPixel = (at: Place) => toPicture(this.frame(), ...at);
@@ -103,7 +95,7 @@ class Pane implements ImagePane {
 
   set(changes: Partial<PaneState>): void {
     const other = (['source', 'kind'] as const).some((key) => key in changes && changes[key] !== this.state[key]);
-    Object.assign(this.state, sane({ ...this.state, ...changes }));
+    Object.assign(this.state, saneState({ ...this.state, ...changes }));
     if (other) this.forget();
     if ('at' in changes) this.following.asked(this.state.at);
     this.changedView();
@@ -133,6 +125,7 @@ class Pane implements ImagePane {
     const at = this.following.take(header, this.state.at);
     if (at) {
       this.state.at = at;
+      this.wishes.stands(at);
       this.events.changed({ ...this.state });
     }
     const { late_s } = picture;
@@ -187,6 +180,7 @@ class Pane implements ImagePane {
 
   dispose(): void {
     cancelAnimationFrame(this.request);
+    clearTimeout(this.held);
     this.request = -1;
     this.observer.disconnect();
     this.polygon.finish(false);
@@ -236,7 +230,10 @@ class Pane implements ImagePane {
   }
 
   private changedView(): void {
-    if (!this.following.isUnknown) {
+    clearTimeout(this.held);
+    // A wish says where the pane stands, and would undo a step.
+    if (this.following.isUnknown) this.held = setTimeout(() => this.changedView(), STEP_MS);
+    else {
       const shape = this.shape();
       const have = this.picture && partOf(this.picture);
       // Who looks at one message waits for all of it.
@@ -375,24 +372,6 @@ class Pane implements ImagePane {
     this.schedule();
     return this.cursor.hide() || busy;
   }
-}
-
-/** Addresses are written by hand, too: what cannot be drawn is as if it was not said. */
-function sane(state: PaneState): PaneState {
-  const { range, map } = state;
-  const drawable = range && range.every(Number.isFinite) && range[0] < range[1];
-  return {
-    ...state,
-    view: saneView(state.view),
-    range: drawable ? range : null,
-    map: Object.hasOwn(COLOUR_MAPS, map) ? map : DEFAULT_MAP,
-  };
-}
-
-function partOf({ header }: Picture): Part {
-  const { x0, y0, level, shape, full } = header;
-  const end = (at: number, n: number, most: number) => Math.min(most, at + n * 2 ** level);
-  return { rect: [x0, y0, end(x0, shape[1], full[1]), end(y0, shape[0], full[0])], level };
 }
 
 const nameOf = (kind: string): string => (kind === 'frame' || kind === 'hit' ? kind : `powder (${kind})`);
