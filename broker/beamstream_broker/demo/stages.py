@@ -80,7 +80,7 @@ def consumer_arguments(directory: Path) -> dict[str, list[str]]:
         WRITE: ["consume", "write", stream, "--follow", "--verify", "--directory", str(directory)],
         BIN: ["consume", "bin", stream, "--follow"],
         PEAKS: ["consume", "peaks", stream, "--follow"],
-        MONITOR: ["consume", "monitor", stream, "--follow", "--json"],
+        MONITOR: ["consume", "monitor", stream, "--terminal", "--follow", "--json"],
     }
 
 

@@ -10,7 +10,7 @@ import argparse
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class SyntheticDetector:
         self.shape = shape
         self.stream = "run_001"
         self.n_sent = 0
-        self._first = 1
+        self.n_viewers: Callable[[], int] = lambda: 0
         self._numbers = 0
         self._lock = threading.Lock()
         self._flag = int(np.iinfo(dtype).max)
@@ -325,7 +325,14 @@ class SyntheticDetector:
             "folder": "/scratch/beamstream",
             "disk_free_bytes": 2 << 40,
         }
-        return {"t": "numbers", "time_s": now_s, "sources": {self.source: numbers}, "groups": groups, "buffer": buffer}
+        return {
+            "t": "numbers",
+            "time_s": now_s,
+            "sources": {self.source: numbers},
+            "groups": groups,
+            "buffer": buffer,
+            "viewers": self.n_viewers(),
+        }
 
 
 class SyntheticControl:
@@ -422,6 +429,8 @@ def main() -> None:
     detectors = [SyntheticDetector(board, name, tuple(options.shape), options.dtype) for name in names]
     listener = listen_on_port("127.0.0.1", options.port)
     hub = Hub(board, _Archives(detectors), Facts(sources=names), Limits(pictures_per_s=max(10.0, options.rate)))
+    for detector in detectors:
+        detector.n_viewers = lambda: len(hub.viewers)
     control = SyntheticControl(detectors[0]) if options.control else None
     access = Access(mode="none", has_operators=options.control)
     server = WebServer(make_application(hub, access, control=control), listener, max_connections=200)

@@ -151,12 +151,16 @@ class Access:
     @property
     def cookie_name(self) -> str:
         """Name of our cookie: another one for each monitor, for a browser gives cookies to all ports of a host."""
-        return "beamstream-monitor-" + session_of(self.tokens.get("viewer", ""), "viewer")[-8:]
+        return "beamstream-monitor-" + _derived(self.tokens.get("viewer", ""), "name")[:8]
 
 
 def session_of(token: str, role: Role) -> str:
     """Return the cookie's value for a token: only who has the token can compute it, and the token is not in it."""
-    return hmac.new(token.encode(), f"beamstream monitor {role}".encode(), hashlib.sha256).hexdigest()
+    return _derived(token, role)
+
+
+def _derived(token: str, purpose: str) -> str:
+    return hmac.new(token.encode(), f"beamstream monitor {purpose}".encode(), hashlib.sha256).hexdigest()
 
 
 def name_of(host: str | None) -> str | None:

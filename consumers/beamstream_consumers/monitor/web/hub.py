@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from beamstream.metrics import Snapshot
 from beamstream_consumers.monitor.board import MAX_LOG, Board, Change, Document, NewDocument
+from beamstream_consumers.monitor.pictures.picture import Kind
 from beamstream_consumers.monitor.requests import Archive
 
 from .encodings import Encodings
@@ -28,6 +29,15 @@ N_ENCODERS = 2
 
 N_READERS = 2
 """Threads that look for other messages and exact pixels; apart, because a broker or a disk may keep them waiting."""
+
+
+EVENTS = (
+    "viewers", "requests", "pictures", "pictures_drawn", "stalls", "lookups_failed",
+    "sent_away_message", "sent_away_too_fast", "sent_away_stalled",
+    "refused_full", "refused_host", "refused_origin", "refused_role", "refused_token",
+    "control_requests", "control_refused",
+)  # fmt: skip
+"""What is counted; each is there from the start, so that nothing of it is the same as never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +75,7 @@ class Listener(Protocol):
 class Counts:
     """What has happened; written in the loop, read from anywhere."""
 
-    events: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(EVENTS, 0)))
     picture_bytes: int = 0
 
 
@@ -82,11 +92,22 @@ class Hub:
         What is watched.
     limits : Limits
         What viewers may use.
+    wanted : callable
+        Is told again and again of which source and kind somebody wants pictures.
     """
 
-    def __init__(self, board: Board, archive: Archive, facts: Facts, limits: Limits) -> None:
+    def __init__(
+        self,
+        board: Board,
+        archive: Archive,
+        facts: Facts,
+        limits: Limits,
+        *,
+        wanted: Callable[[str, Kind], None] = lambda _source, _kind: None,
+    ) -> None:
         self.board = board
         self.archive = archive
+        self.wanted = wanted
         self.facts = facts
         self.limits = limits
         self.counts = Counts()
@@ -131,7 +152,7 @@ class Hub:
         self.counts.events["viewers"] += 1
         for document in self.board.documents():
             if document["t"] != "log":
-                viewer.outbox.put(_slot(document), self._text(document))
+                viewer.outbox.put(_slot(document), text_of(document))
         viewer.outbox.log(list(self._log))
 
     def leave(self, viewer: Listener) -> None:
@@ -168,14 +189,9 @@ class Hub:
             for viewer in self.viewers:
                 viewer.outbox.log(entries)
         elif self.viewers:
-            slot, text = _slot(document), self._text(document)
+            slot, text = _slot(document), text_of(document)
             for viewer in self.viewers:
                 viewer.outbox.put(slot, text)
-
-    def _text(self, document: Document) -> str:
-        if document["t"] == "numbers":
-            document = {**document, "viewers": len(self.viewers)}
-        return text_of(document)
 
 
 def _slot(document: Document) -> Slot:

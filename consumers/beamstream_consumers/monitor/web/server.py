@@ -100,6 +100,17 @@ class WebServer:
             if not self._thread.is_alive():
                 raise RuntimeError("the web server did not start") from self._failure
 
+    def check(self) -> None:
+        """See whether it still serves.
+
+        Raises
+        ------
+        RuntimeError
+            If it does not.
+        """
+        if not self._thread.is_alive():
+            raise RuntimeError("the web server has ended by itself") from self._failure
+
     def close(self) -> None:
         """Serve no more; pages are told, and what they wait for is left."""
         self._server.should_exit = True

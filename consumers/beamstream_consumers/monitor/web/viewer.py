@@ -128,7 +128,7 @@ class Viewer:
             try:
                 self._do(self._read(message))
             except PageMessageError as error:
-                self._hub.counts.events["sent_away_bad_message"] += 1
+                self._hub.counts.events["sent_away_message"] += 1
                 return POLICY, error.reason
         return None
 
@@ -169,9 +169,17 @@ class Viewer:
             pane = self._panes[view.pane] = Pane(view)
         pane.view = view
         pane.steps = 0
+        self._want()
+
+    def _want(self) -> None:
+        """Say of what pictures are to be made for this page."""
+        if not self._hidden:
+            for view in (pane.view for pane in self._panes.values() if pane.view.at is None):
+                self._hub.wanted(view.source, view.kind)
 
     def _hide(self, *, hidden: bool) -> None:
         self._hidden = hidden
+        self._want()
         for pane in self._panes.values():
             pane.forgive()  # a hidden page draws nothing, so no acknowledgement is due
 
@@ -258,6 +266,7 @@ class Viewer:
         limits = self._hub.limits
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
+            self._want()
             sent = [pane.oldest_sent_s for pane in self._panes.values()]
             waiting_s = time.monotonic() - min((at for at in sent if at is not None), default=float("inf"))
             if waiting_s > limits.stalled_s and not self._stalled:
