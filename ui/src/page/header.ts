@@ -103,6 +103,9 @@ export class Header {
     setText(this.hits.value, percent(numbers?.hits?.hit_rate_of_late));
     setText(this.peaks.value, count(pane?.picture?.header.n_peaks));
     this.rate.box.hidden = this.latency.box.hidden = offline;
+    this.hits.box.hidden = offline && !numbers?.hits;
+    this.peaks.box.hidden = offline && (pane?.picture?.header.n_peaks ?? null) === null;
+    setText(this.frame.name, offline ? 'frames' : 'frame');
     this.updateLatency(ageShown(model, pane, source, now_ms));
     setText(this.latency.name, this.state === 'live' || this.state === 'delayed' ? 'latency' : this.state === 'finished' ? 'last frame' : 'no frame for');
     document.title = titleOf(this.state, numbers?.stream ?? null, source);
