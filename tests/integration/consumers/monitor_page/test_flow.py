@@ -130,12 +130,9 @@ def test_a_page_steps_through_messages_and_follows_again(serve: Serve) -> None:
     page = served.view()
     page.want(served.source)
     page.ack(page.picture())
-    for by, expected in ((-10, 30), (-1, 29), (1, 30), (10, 40), (10, 40)):
+    for by, expected in ((-10, 30), (-1, 29), (1, 30), (10, 40)):
         page.say(t="step", pane=0, by=by)
-        if by == 10 and expected == 40 and page.pictures[-1].header["id"] == 40:
-            page.settle(served)  # there is none further on
-        else:
-            page.ack(page.picture())
+        page.ack(page.picture())
         assert (page.pictures[-1].header["id"], page.pictures[-1].header["follows"]) == (expected, False)
     served.detector.send()
     page.settle(served)
@@ -182,9 +179,8 @@ def test_exact_pixels_are_those_of_the_picture_that_is_shown(serve: Serve) -> No
     served.detector.send()
     page = served.view()
     page.want(served.source, canvas=[100, 100])
-    shown = page.picture()
+    page.picture()
     served.detector.send()
-    image = served.detector.picture(served.source, "frame", "run_001", shown.header["id"]).image
     page.settle(served)
     for x, y, why in ((100, 200, None), (7, 5, "masked"), (-1, 0, "outside")):
         page.say(t="px", pane=0, x=x, y=y)
@@ -194,7 +190,6 @@ def test_exact_pixels_are_those_of_the_picture_that_is_shown(serve: Serve) -> No
     page.say(t="px", pane=0, x=100, y=200)
     newest = served.detector.picture(served.source, "frame", "run_001", page.pictures[-1].header["id"]).image
     assert page.text("px")["value"] == newest[200, 100]
-    assert image is not None
 
 
 def test_a_hidden_page_gets_numbers_and_no_pictures(serve: Serve) -> None:
