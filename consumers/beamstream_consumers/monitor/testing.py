@@ -72,9 +72,8 @@ class SyntheticDetector:
         self._lock = threading.Lock()
         self._flag = int(np.iinfo(dtype).max)
         self.mask = _gaps(shape)
-        self._images = [_image(shape, np.dtype(dtype), self.mask, n, self._flag) for n in range(N_DIFFERENT)]
-        self._peaks = [_peaks(shape, n) for n in range(N_DIFFERENT)]
-        self._abouts = [self._about(n) for n in range(N_DIFFERENT)]
+        self._dtype = np.dtype(dtype)
+        self._made: dict[int, tuple[npt.NDArray[Any], About]] = {}
         self._sum = np.zeros(shape, np.uint32)
         self._taken: dict[int, int] = {}
 
@@ -144,7 +143,7 @@ class SyntheticDetector:
         """Return the picture of one message."""
         if (source, stream) != (self.source, self.stream) or not 1 <= message_id <= self.n_sent:
             raise PayloadGoneError(f"{source}/{stream}", message_id)
-        n = message_id % N_DIFFERENT
+        image, about = self._make(message_id % N_DIFFERENT)
         return Picture(
             number=self._next_number(),
             source=source,
@@ -153,10 +152,10 @@ class SyntheticDetector:
             message_id=message_id,
             n_frames=1,
             taken_ns=self._taken.get(message_id, time.time_ns()),
-            image=self._images[n],
+            image=image,
             mask=self.mask,
             flag=self._flag,
-            about=self._abouts[n],
+            about=about,
         )
 
     def neighbour(self, source: str, kind: Kind, stream: str, message_id: int, by: int) -> int:
@@ -215,8 +214,15 @@ class SyntheticDetector:
             about=frame.about,
         )
 
-    def _about(self, n: int) -> About:
-        image = self._images[n]
+    def _make(self, n: int) -> tuple[npt.NDArray[Any], About]:
+        """Return one of the different images, and what is known of it; made when it first comes."""
+        with self._lock:
+            if n not in self._made:
+                image = _image(self.shape, self._dtype, self.mask, n, self._flag)
+                self._made[n] = image, self._about(image, n)
+            return self._made[n]
+
+    def _about(self, image: npt.NDArray[Any], n: int) -> About:
         good = image[(image != self._flag) & ~self.mask]
         marks = np.percentile(good, [1, 50, 95, 99.5, 99.95])
         counts, _ = np.histogram(np.log10(1.0 + good), bins=64, range=(0, 6.4))
@@ -226,7 +232,7 @@ class SyntheticDetector:
         total = np.bincount(radius[ok], weights=image[ok])
         n_pixels = np.bincount(radius[ok])
         radial = np.stack([np.arange(total.size) + 0.5, total / np.maximum(1, n_pixels)]).astype(np.float32)
-        peaks = self._peaks[n] if _is_hit(n) else self._peaks[n][:3]
+        peaks = _peaks(self.shape, n)[: None if _is_hit(n) else 3]
         return About(
             percentiles=dict(zip(("1", "50", "95", "99.5", "99.95"), map(float, marks), strict=True)),
             histogram={"first": 0.0, "step": 0.1, "counts": counts.tolist()},
@@ -252,7 +258,7 @@ class SyntheticDetector:
             "stream": self.stream,
             "streams": [self.stream],
             "shape": [n_slow, n_fast],
-            "dtype": str(self._images[0].dtype),
+            "dtype": str(self._dtype),
             "n_expected": None,
             "created_s": now_s,
             "kinds": ["frame", "hit", "sum", "max"],

@@ -17,7 +17,7 @@ from beamstream_consumers.monitor.pictures.picture import Picture
 
 from .errors import PageMessageError
 from .hub import Hub
-from .limits import Bucket
+from .limits import REQUESTS_PER_S, Bucket
 from .lookups import Lookups
 from .messages import about_blocks, picture_header, picture_message, text_of
 from .outbox import Outbox
@@ -122,11 +122,13 @@ class Viewer:
     async def _receive(self) -> tuple[int, str] | None:
         while (message := await self._connection.receive()) is not None:
             self._hub.counts.events["requests"] += 1
-            if not self._bucket.take(time.monotonic()):
-                self._hub.counts.events["sent_away_too_fast"] += 1
-                return POLICY, "too many messages at once; 50 a second are enough for a page"
             try:
-                self._do(self._read(message))
+                wish = self._read(message)
+                is_due = isinstance(wish, Acknowledgement) and self._acknowledge(wish)
+                if not (is_due or self._bucket.take(time.monotonic())):
+                    self._hub.counts.events["sent_away_too_fast"] += 1
+                    return POLICY, f"more than {REQUESTS_PER_S:g} messages a second, for longer than a moment"
+                self._do(wish)
             except PageMessageError as error:
                 self._hub.counts.events["sent_away_message"] += 1
                 return POLICY, error.reason
@@ -140,14 +142,14 @@ class Viewer:
         return read_wish(message)
 
     def _do(self, wish: Wish) -> None:
-        if isinstance(wish, Acknowledgement):
-            self._acknowledge(wish)
-        elif isinstance(wish, View):
+        if isinstance(wish, View):
             self._look(wish)
         elif isinstance(wish, Hide):
             self._hide(hidden=wish.hidden)
         elif isinstance(wish, ClosePane):
             self._panes.pop(wish.pane, None)
+        elif isinstance(wish, Acknowledgement):
+            pass  # its credit is back already
         elif (pane := self._panes.get(wish.pane)) is None:
             raise PageMessageError(f"pane {wish.pane} was not opened")
         elif isinstance(wish, Step):
@@ -156,10 +158,12 @@ class Viewer:
             self._lookups.pixel(pane, wish.x, wish.y)
         self.wake()
 
-    def _acknowledge(self, wish: Acknowledgement) -> None:
-        pane = self._panes.get(wish.pane)  # it may have been closed meanwhile
-        if pane is not None and pane.acknowledge(wish.seq):
-            self._hub.counts.events["pictures_drawn"] += 1
+    def _acknowledge(self, wish: Acknowledgement) -> bool:
+        """Give a credit back; False if none is due, e.g. because the pane was closed meanwhile."""
+        pane = self._panes.get(wish.pane)
+        is_due = pane is not None and pane.acknowledge(wish.seq)
+        self._hub.counts.events["pictures_drawn"] += is_due
+        return is_due
 
     def _look(self, view: View) -> None:
         if view.source not in self._hub.facts.sources:
