@@ -42,7 +42,10 @@ WATCH_EVERY_S = 0.5
 """How often it is looked whether acknowledgements are due [s]."""
 
 POLICY = 1008
-"""WebSocket status: the page did what it must not, or does nothing."""
+"""WebSocket status: the page did what it must not."""
+
+IDLE = 4408
+"""WebSocket status: the page drew nothing of what it was sent; a laptop that slept may come again at once."""
 
 RESTART = 1012
 """WebSocket status: the server ends, and may be back soon."""
@@ -278,7 +281,7 @@ class Viewer:
             self._stalled = waiting_s > limits.stalled_s
             if waiting_s > limits.closed_s:
                 self._hub.counts.events["sent_away_stalled"] += 1
-                return POLICY, f"no picture was acknowledged for {limits.closed_s:g} s"
+                return IDLE, f"no picture was acknowledged for {limits.closed_s:g} s"
 
 
 def _part(picture: Picture, view: View) -> Part:
