@@ -24,6 +24,9 @@ N_EXACT = 4096
 HALF = N_EXACT // 2
 """Bins for each further power of two."""
 
+LARGEST_FLOAT = 1e300
+"""Floats beyond it are no values, like those that are not finite: what is made of them would not be either."""
+
 N_LANES = 2
 """Interleaved counts: neighbours often have the same value, and a count would have to wait for the one before."""
 
@@ -90,6 +93,35 @@ def count_values(image: Image, mask: npt.NDArray[np.bool_] | None) -> tuple[Coun
     return counts.sum(axis=0), int(total), int(largest), int(n_flagged)
 
 
+def float_range(pixels: Image) -> tuple[float, float, float, int, bool]:
+    """Return smallest, largest and mean absolute value of what is finite, how many that are, and whether all are whole.
+
+    Parameters
+    ----------
+    pixels : (n_pixels,) float
+        Where nothing is finite, the numbers are 0.
+    """
+    low, high, absolute, n_finite, whole = _float_range(pixels)
+    if not n_finite:
+        return 0.0, 0.0, 0.0, 0, True
+    return float(low), float(high), float(absolute) / n_finite, int(n_finite), bool(whole)
+
+
+@compiled
+def _float_range(pixels: Image) -> tuple[float, float, float, int, bool]:
+    low, high, absolute, n_finite, whole = np.inf, -np.inf, 0.0, 0, True
+    for pixel in range(pixels.size):
+        value = float(pixels[pixel])
+        if not abs(value) < LARGEST_FLOAT:
+            continue
+        n_finite += 1
+        low = min(low, value)
+        high = max(high, value)
+        absolute += abs(value)
+        whole = whole and value == np.floor(value)
+    return low, high, absolute, n_finite, whole
+
+
 @compiled
 def _place_integers(
     pixels: Image, index: npt.NDArray[np.int32], indexed: bool, lowest: int, flag: int, none: int, out: Image
@@ -118,7 +150,7 @@ def _place_floats(
     for place in range(out.size):
         at = index[place] if indexed else place
         value = float(pixels[at]) if at >= 0 else np.nan
-        if not np.isfinite(value):
+        if not abs(value) < LARGEST_FLOAT:
             out[place] = kind(none)
             continue
         number = np.floor((value - offset) * per_unit + 0.5)

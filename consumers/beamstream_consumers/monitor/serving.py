@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import sys
-import webbrowser
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from beamstream.errors import StreamNotFoundError, UsageError
 from beamstream.metrics import Snapshot
 from beamstream.protocol.client import Server, broker_url
 from beamstream.protocol.keys import StreamKeys
+from beamstream.service.desktop import open_page
 from beamstream.service.shell import service_shell
 from beamstream.state import read_state
 from beamstream_consumers.calibration_files import read_mask
@@ -218,11 +218,5 @@ def _tell(web: WebSettings, options: PageOptions, links: Mapping[Role, str], por
     if not sys.stdout.isatty():
         return
     typer.echo("Ctrl-C ends it.")
-    if options.open_browser and web.uds is None and has_desktop(os.environ):
-        webbrowser.open(links.get("operator", links["viewer"]))
-
-
-def has_desktop(environment: Mapping[str, str]) -> bool:
-    """Whether a browser would be seen by whoever sits here: a desktop is there, and nobody came by SSH."""
-    shown = environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
-    return bool(shown) and not environment.get("SSH_CONNECTION")
+    if options.open_browser and web.uds is None:
+        open_page(links.get("operator", links["viewer"]))

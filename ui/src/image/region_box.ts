@@ -17,9 +17,11 @@ export class RegionBox {
     const rows: [string, string][] = [
       ['size', `${roi[2] - roi[0]} × ${roi[3] - roi[1]}`],
       ['total', known ? valueText(known.total) : '…'],
-      ['mean', known ? known.mean.toPrecision(4) : '…'],
-      ['maximum', known ? valueText(known.maximum) : '…'],
+      ['mean', known ? numberOrNone(known.mean && Number(known.mean.toPrecision(4))) : '…'],
+      ['maximum', known ? numberOrNone(known.maximum) : '…'],
     ];
     this.element.replaceChildren(...rows.flatMap(([name, value]) => [make('dt', '', {}, name), make('dd', '', {}, value)]));
   }
 }
+
+const numberOrNone = (value: number | null): string => (value === null ? 'no value' : valueText(value));

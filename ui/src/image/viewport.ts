@@ -94,21 +94,17 @@ function inside(view: View, [height, width]: Shape): View {
 /** 2 to the power of this is how wide pixels may be that are not wider than a device pixel. */
 export const levelFor = (scale: number): number => Math.max(0, Math.floor(Math.log2(1 / scale) + 1e-9));
 
-/** What is asked for is larger than what is seen by this part on each side, so that small moves need no asking. */
-const MARGIN = 0.25;
-
-/** The rectangle to ask for, in whole pixels, and the canvas that it would fill. */
+/** The rectangle to ask for, in whole pixels, and the canvas that it fills. The server adds a margin for small moves. */
 export function wishFor(frame: Frame, canvas: Canvas, [height, width]: Shape): { rect: Rect; canvas: [number, number] } {
   const [x0, y0, x1, y1] = visibleRect(frame, canvas);
-  const mx = (x1 - x0) * MARGIN;
-  const my = (y1 - y0) * MARGIN;
   const rect: Rect = [
-    Math.max(0, Math.min(width - 1, Math.floor(x0 - mx))),
-    Math.max(0, Math.min(height - 1, Math.floor(y0 - my))),
-    Math.max(1, Math.min(width, Math.ceil(x1 + mx))),
-    Math.max(1, Math.min(height, Math.ceil(y1 + my))),
+    Math.max(0, Math.min(width - 1, Math.floor(x0))),
+    Math.max(0, Math.min(height - 1, Math.floor(y0))),
+    Math.max(1, Math.min(width, Math.ceil(x1))),
+    Math.max(1, Math.min(height, Math.ceil(y1))),
   ];
-  const pixels = (from: number, to: number) => Math.max(1, Math.ceil((to - from) * frame.scale));
+  // Rounded down: half a pixel more of canvas would be the next larger level, four times the pixels.
+  const pixels = (from: number, to: number) => Math.max(1, Math.floor((to - from) * frame.scale + 1e-6));
   return { rect, canvas: [pixels(rect[0], rect[2]), pixels(rect[1], rect[3])] };
 }
 

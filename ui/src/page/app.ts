@@ -2,10 +2,11 @@
 // around them is written anew.
 
 import type { Connection, ConnectionEvent, MakeImagePane, PaneState } from '../interfaces';
-import type { Answer } from '../protocol';
+import type { Answer, Run } from '../protocol';
 import { makeCards } from './cards';
 import { el } from './dom';
 import { fromHash, toHash, type PageState } from './hash';
+import { plural } from './format';
 import { Header } from './header';
 import { makeHelp } from './help';
 import { listenToKeys } from './keys';
@@ -31,7 +32,10 @@ export class App {
   private readonly grid: PaneGrid;
   private readonly cards: Card[];
   private readonly tuning: TuningPanel;
-  private readonly help = makeHelp();
+  private readonly help = makeHelp(() => {
+    const { hello, numbers } = this.model;
+    return [hello ? `beamstream ${hello.version}` : '', numbers ? plural(numbers.viewers, 'viewer') : ''].filter((part) => part !== '').join(' · ');
+  });
   private state: PageState;
   private written = '';
   private hashTimer = 0;
@@ -39,6 +43,7 @@ export class App {
   private curves_ms = -1e9;
   /** Until somebody chooses, the first hit changes the picture to hits. */
   private undecided = true;
+  private decided = false;
 
   constructor(root: HTMLElement, connection: Connection, make: MakeImagePane, renderer: 'auto' | 'webgl2' | 'canvas2d') {
     this.state = fromHash(location.hash);
@@ -48,7 +53,7 @@ export class App {
       pause: () => this.togglePause(),
       link: () => void copyText(this.writeHash(), 'link'),
       theme: () => appearance.toggle(),
-      help: () => this.help.showModal(),
+      help: () => this.help.open(),
       tune: () => this.tuning.toggle(),
     });
     this.grid = new PaneGrid(this.model, connection, make, {
@@ -69,12 +74,12 @@ export class App {
     });
     const column = el('section', { class: 'cards', 'aria-label': 'Numbers and charts', tabindex: 0 }, this.tuning.element, ...this.cards.map((card) => card.element));
     column.addEventListener('dismissed', () => this.update(true));
-    root.append(this.header.element, el('main', { class: 'main' }, this.grid.element, column), this.help);
+    root.append(this.header.element, el('main', { class: 'main' }, this.grid.element, column), this.help.element);
     listenToKeys({
       pause: () => this.togglePause(),
       step: (by) => this.grid.active && this.after(() => this.grid.active && this.grid.step(this.grid.active, by)),
       theme: () => appearance.toggle(),
-      help: () => this.help.showModal(),
+      help: () => this.help.open(),
       other: (event) => this.passOn(event),
     });
     window.addEventListener('hashchange', () => this.readHash());
@@ -116,6 +121,7 @@ export class App {
       if (!this.grid.frames.length || unknown) this.openPanes();
     } else if (answer.t === 'run') {
       for (const frame of this.grid.frames) if (frame.state.source === answer.source) frame.setRun(answer, this.line.offline);
+      this.reconsider(answer);
     } else if (answer.t === 'px' || answer.t === 'gone') {
       const frame = this.grid.frames.find((candidate) => candidate.number === answer.pane);
       if (answer.t === 'px') frame?.image.showPixel(answer);
@@ -133,8 +139,18 @@ export class App {
     if (frame.kind !== 'frame' || frame.state.at !== null) this.undecided = false;
     else if (hits && hits.n_hits > 0 && frame.run?.kinds.includes('hit') && !this.line.offline) {
       this.undecided = false;
+      this.decided = true;
       frame.chooseKind('hit');
     }
+  }
+
+  /** A run without a peak finder has no hits: what the page chose by itself it takes back. */
+  private reconsider(run: Run): void {
+    const frame = this.grid.active;
+    if (!this.decided || !frame || frame.kind !== 'hit' || frame.state.source !== run.source || frame.state.at !== null || run.stream === null || run.kinds.includes('hit')) return;
+    this.decided = false;
+    this.undecided = true;
+    frame.chooseKind('frame');
   }
 
   // --- what is done
@@ -156,7 +172,7 @@ export class App {
   }
 
   private drawn(frame: PaneFrame): void {
-    if (frame === this.grid.active && performance.now() - this.curves_ms > CURVES_MS && !this.grid.paused) this.updateCards();
+    if (frame === this.grid.active && performance.now() - this.curves_ms > CURVES_MS) this.updateCards(true);
     if (this.tuning.isOpen && frame === this.grid.active) this.tuning.pictureChanged();
   }
 
@@ -232,10 +248,11 @@ export class App {
     this.updateCards();
   }
 
-  private updateCards(): void {
+  /** All cards, or those only that are about the picture. */
+  private updateCards(ofPicture = false): void {
     const now_ms = (this.curves_ms = performance.now());
     const view = this.view(now_ms);
-    for (const card of this.cards) card.update(view);
+    for (const card of this.cards) if (!ofPicture || card.ofPicture) card.update(view);
   }
 
   private view(now_ms: number): View {

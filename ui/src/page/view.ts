@@ -25,6 +25,8 @@ export interface View {
 }
 
 export interface Card {
+  /** Whether it follows the picture, and not only the numbers. */
+  readonly ofPicture?: boolean;
   readonly element: HTMLElement;
   update(view: View): void;
   /** After the theme has changed. */

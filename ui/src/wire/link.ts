@@ -8,8 +8,12 @@ const SILENT_S = 20;
 const SILENT_ON_WAKING_S = 3;
 const WATCH_EVERY_S = 2;
 
-/** Status of a WebSocket whose other side has a rule that was broken. */
-const POLICY = 1008;
+/** Status of a connection that the server ends with a reason, which will be the same soon: a rule was broken (1008), a
+ * message was too long (1009), there are as many viewers as there may be (1013). */
+const REFUSED = [1008, 1009, 1013];
+/** No cookie, or that of another server. */
+const NOT_LET_IN = 4401;
+const NOT_LET_IN_TEXT = 'not let in: open the link with the token that the monitor has printed';
 /** Ours, to the server: what it sent cannot be read. */
 const UNREADABLE = 4002;
 
@@ -87,13 +91,13 @@ export class Link {
 
   private async judge(event: CloseEvent): Promise<void> {
     const socket = this.socket;
-    if (event.code === POLICY) return this.lost(event.reason || 'the server refused', this.backoff.refused());
-    if (this.opened_ms === null && (await this.isForbidden())) {
-      this.over = true;
-      if (socket === this.socket) this.lost('not allowed: reload the page with its token', null);
-      return;
+    if (REFUSED.includes(event.code)) {
+      return this.lost(event.reason || `refused with status ${event.code}`, this.backoff.refused());
     }
-    if (socket === this.socket) this.lost(event.reason, this.wait());
+    if (event.code === NOT_LET_IN || (this.opened_ms === null && (await this.isForbidden()))) {
+      this.over = true;
+      if (socket === this.socket) this.lost(NOT_LET_IN_TEXT, null);
+    } else if (socket === this.socket) this.lost(event.reason, this.wait());
   }
 
   /** A WebSocket does not say with which status it was refused; the page beside it does. */

@@ -112,7 +112,9 @@ function checkRegion(roi: Fields): void {
   const corners = array(roi.rect, 'roi rect', 4);
   if (corners.length !== 4) refuse(`a region with ${corners.length} numbers`);
   for (const corner of corners) finite(corner, 'roi rect');
-  for (const name of ['n', 'total', 'mean', 'maximum']) finite(roi[name], `roi ${name}`);
+  for (const name of ['n', 'total']) finite(roi[name], `roi ${name}`);
+  // Without a pixel that has a value there is neither.
+  for (const name of ['mean', 'maximum']) if (roi[name] !== null) finite(roi[name], `roi ${name}`);
 }
 
 function checkBlock(block: Fields): void {

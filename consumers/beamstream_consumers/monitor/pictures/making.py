@@ -1,7 +1,7 @@
 """Pictures of frames and powders: pixels put where they are seen, as unsigned integers, and measured.
 
 Integers stay what they are. Floats become numbers of 32 bits with a scale: whole ones exactly, others in steps of a
-power of two that is below 1/1024 of what they are on average, or what their range needs.
+power of two that is below 1/512 of what they are on average, or what their range needs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from beamstream.errors import ShapeError
 from beamstream_consumers.kernels.azimuthal_average import azimuthal_average
-from beamstream_consumers.kernels.picture_pixels import place_floats, place_integers
+from beamstream_consumers.kernels.picture_pixels import float_range, place_floats, place_integers
 
 from .measuring import measure
 from .picture import About, Kind, Picture
@@ -27,8 +27,11 @@ _numbers = itertools.count(1)
 LARGEST = 2**32 - 2
 """The largest number of a picture that is a value."""
 
-STEPS = 1024
+STEPS = 512
 """How many steps of a float picture its mean absolute value has, at least."""
+
+SMALLEST_STEP = 2.0**-126
+"""Smallest step of a float picture: below it single precision ends."""
 
 
 def make_picture(
@@ -129,13 +132,12 @@ def _placed(pixels: npt.NDArray[Any], scene: Scene) -> tuple[npt.NDArray[Any], f
 
 def _scale(pixels: npt.NDArray[Any]) -> tuple[float, float]:
     """Return scale and offset of a float image."""
-    finite = pixels[np.isfinite(pixels)]
-    if not finite.size:
-        return 1.0, 0.0
-    low, high = float(finite.min()), float(finite.max())
-    if high - low <= LARGEST and (finite == np.floor(finite)).all():
+    low, high, absolute, _, whole = float_range(pixels.reshape(-1))
+    if whole and high - min(low, 0.0) <= LARGEST:
         return 1.0, min(low, 0.0)
-    step = max((high - low) / LARGEST, float(np.abs(finite).mean(dtype=np.float64)) / STEPS / 2, 2.0**-126)
+    # One step less than there are, because the offset is a whole number of steps below the smallest value.
+    wide = high / (LARGEST - 1) - min(low, 0.0) / (LARGEST - 1)
+    step = max(wide, min(absolute, max(-low, high)) / STEPS / 2, SMALLEST_STEP)
     scale = 2.0 ** math.ceil(math.log2(step))
     return scale, min(0.0, math.floor(low / scale) * scale)
 

@@ -8,6 +8,7 @@ finder have changed, so that pictures show what it uses.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -148,7 +149,8 @@ class Tally:
             return False
         summary = entry.header.metadata
         names = ("n_frames", "n_hits", "n_peaks", "hit_rate", "hit_rate_of_late", "n_frames_saturated")
-        if not all(isinstance(summary.get(name), int | float) for name in names):
+        numbers = [summary.get(name) for name in names]
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
             return False
         if not isinstance(summary.get("histograms"), Mapping):
             return False

@@ -20,6 +20,10 @@ export interface ChartData {
 }
 
 export interface ChartSpec extends Omit<ShellOptions, 'columns'> {
+  /** It is about the picture that is shown: held with it, and not by itself. */
+  ofPicture?: boolean;
+  /** Not there at all while a file is paged through that says nothing of it. */
+  liveOnly?: boolean;
   plot: PlotOptions;
   /** What to show, or why there is nothing. */
   read: (view: View) => ChartData | string;
@@ -49,14 +53,19 @@ export class ChartCard implements Card {
     });
   }
 
+  get ofPicture(): boolean {
+    return this.spec.ofPicture === true;
+  }
+
   get element(): HTMLElement {
     return this.shell.element;
   }
 
   update(view: View): void {
-    if (view.held && this.shown !== null) return;
+    if (view.held && !this.spec.ofPicture && this.shown !== null) return;
     this.lastView = view;
     const read = this.spec.read(view);
+    if (this.spec.liveOnly) this.element.hidden = typeof read === 'string' && view.model.hello?.offline === true;
     if (typeof read === 'string') {
       this.shown = null;
       setText(this.nothing, read);

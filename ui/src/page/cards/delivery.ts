@@ -123,7 +123,7 @@ export function bufferCells(buffer: BufferNumbers, share: number | null): [Cell,
   const used: Cell = share !== null && share > FULL ? { text: size, state: share > 0.95 ? 'bad' : 'warn', why: 'nearly full' } : { text: size };
   const n = buffer.n_spilled ?? 0;
   let spill: Cell = { text: buffer.folder === null && buffer.n_spilled === null ? 'nothing goes to disk' : 'no spill' };
-  if (buffer.flaw !== '') spill = { text: buffer.flaw, state: 'bad', why: 'nothing goes to disk' };
+  if (buffer.flaw) spill = { text: buffer.flaw, state: 'bad', why: 'nothing goes to disk' };
   else if (buffer.spilling) spill = { text: `spilling: ${plural(n, 'message')} on disk`, state: 'warn', why: 'readers are behind' };
   else if (n > 0) spill = { text: `${plural(n, 'message')} on disk` };
   const free = buffer.disk_free_bytes;

@@ -40,6 +40,7 @@ const sayAge: Say = (value) => (value === null ? '–' : duration(value));
 export function hitRateCard(): ChartCard {
   return new ChartCard({
     name: 'hit-rate',
+    liveOnly: true,
     title: 'Hit rate',
     wide: true,
     plot: { time: true, curves: [{ name: 'hit rate', colour: '--data-1', kind: 'area' }], yRange: () => [0, 1] },
@@ -57,6 +58,7 @@ function latencyTick(seconds: number): string {
 export function rateCard(): ChartCard {
   return new ChartCard({
     name: 'frame-rate-and-latency',
+    liveOnly: true,
     title: 'Rate and latency',
     wide: true,
     plot: {
@@ -70,6 +72,7 @@ export function rateCard(): ChartCard {
       rightRange: (low, high) => [10 ** Math.floor(Math.log10(Math.max(1e-3, Math.min(low, 0.05)))), 10 ** Math.ceil(Math.log10(Math.max(1, high)))],
     },
     read: ({ model, source, time_s }) => {
+      if (model.hello?.offline) return 'a file has no rate';
       const read = lines(model.timelines.get(source) ?? null, ['rate_hz', 'age_s'], [sayRate, sayAge], time_s, 'nothing received yet');
       if (typeof read !== 'string') read.data[2] = read.data[2].map((age) => (age === null ? null : Math.max(1e-3, age)));
       return read;
@@ -80,6 +83,7 @@ export function rateCard(): ChartCard {
 export function saturationCard(): ChartCard {
   return new ChartCard({
     name: 'saturation',
+    liveOnly: true,
     title: 'Saturated',
     plot: {
       time: true,
@@ -109,6 +113,7 @@ export function regionCard(): ChartCard {
   let view: View | null = null;
   const card = new ChartCard({
     name: 'region',
+    ofPicture: true,
     title: 'Region of interest',
     wide: true,
     plot: { time: true, curves: [{ name: 'region', colour: '--data-2', kind: 'line' }], yRange: around },
@@ -119,7 +124,7 @@ export function regionCard(): ChartCard {
     },
   });
   card.element.hidden = true;
-  which.addEventListener('change', () => view && card.update({ ...view, held: false }));
+  which.addEventListener('change', () => view && card.update(view));
   card.shell.tools.prepend(which);
   return card;
 }
