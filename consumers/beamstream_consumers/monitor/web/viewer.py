@@ -38,6 +38,9 @@ from .wishes import (
     read_wish,
 )
 
+PACE = 0.95
+"""How much of the time between pictures is kept: were it all, each would wait as long as the first one had to."""
+
 WATCH_EVERY_S = 0.5
 """How often it is looked whether acknowledgements are due [s]."""
 
@@ -255,7 +258,7 @@ class Viewer:
         message = picture_message(header, [image, *about_blocks(picture.about)])
         now_s = time.monotonic()
         shown = Shown(picture.number, key_of(picture))
-        pane.sent(shown, _key(picture, view), self._seq, now_s, 1 / hub.limits.pictures_per_s)
+        pane.sent(shown, _key(picture, view), self._seq, now_s, PACE / hub.limits.pictures_per_s)
         hub.recent.keep(shown.key, picture)
         hub.pacer.sent(len(message), now_s)
         hub.counts.events["pictures"] += 1
