@@ -38,11 +38,17 @@ from .wishes import (
     read_wish,
 )
 
+PACE = 0.95
+"""How much of the time between pictures is kept: were it all, each would wait as long as the first one had to."""
+
 WATCH_EVERY_S = 0.5
 """How often it is looked whether acknowledgements are due [s]."""
 
 POLICY = 1008
-"""WebSocket status: the page did what it must not, or does nothing."""
+"""WebSocket status: the page did what it must not."""
+
+IDLE = 4408
+"""WebSocket status: the page drew nothing of what it was sent; a laptop that slept may come again at once."""
 
 RESTART = 1012
 """WebSocket status: the server ends, and may be back soon."""
@@ -252,7 +258,7 @@ class Viewer:
         message = picture_message(header, [image, *about_blocks(picture.about)])
         now_s = time.monotonic()
         shown = Shown(picture.number, key_of(picture))
-        pane.sent(shown, _key(picture, view), self._seq, now_s, 1 / hub.limits.pictures_per_s)
+        pane.sent(shown, _key(picture, view), self._seq, now_s, PACE / hub.limits.pictures_per_s)
         hub.recent.keep(shown.key, picture)
         hub.pacer.sent(len(message), now_s)
         hub.counts.events["pictures"] += 1
@@ -278,7 +284,7 @@ class Viewer:
             self._stalled = waiting_s > limits.stalled_s
             if waiting_s > limits.closed_s:
                 self._hub.counts.events["sent_away_stalled"] += 1
-                return POLICY, f"no picture was acknowledged for {limits.closed_s:g} s"
+                return IDLE, f"no picture was acknowledged for {limits.closed_s:g} s"
 
 
 def _part(picture: Picture, view: View) -> Part:

@@ -276,7 +276,7 @@ def test_a_page_that_never_acknowledges_is_stalled_then_sent_away_and_others_go_
     while served.hub.snapshot().levels["viewers"] == 2:
         served.detector.send()
         lively.ack(lively.picture())
-    assert silent.end() == (1008, "no picture was acknowledged for 1.5 s")
+    assert silent.end() == (4408, "no picture was acknowledged for 1.5 s")
     assert (served.events["stalls"], served.events["sent_away_stalled"]) == (1, 1)
 
 
