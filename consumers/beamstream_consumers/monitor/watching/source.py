@@ -98,6 +98,7 @@ class SourceWatcher:
         self._shown = (0, False)
         self._shown_hit = 0
         self._shown_at: dict[Kind, float] = {}
+        self._due_at: dict[Kind, float] = {}
         self._powder_sizes: dict[Kind, int] = {}
         self._said: set[str] = set()
 
@@ -165,8 +166,13 @@ class SourceWatcher:
     def _is_due(self, kind: Kind, wanted_for: tuple[Kind, ...]) -> bool:
         """Whether it is time for another picture, as far as anybody looks."""
         wanted = self._desk.wants.has(self.name, *wanted_for)
-        every_s = 1 / self._desk.fps - LOOK_EVERY_S / 2 if wanted else UNSEEN_EVERY_S
-        return time.monotonic() - self._shown_at.get(kind, -UNSEEN_EVERY_S) >= every_s
+        due_s = self._due_at.get(kind, 0.0)
+        return time.monotonic() >= (due_s if wanted else due_s - 1 / self._desk.fps + UNSEEN_EVERY_S)
+
+    def _was_shown(self, kind: Kind) -> None:
+        """Plan the next picture: in step with the pace, so that one that comes a little late costs none after it."""
+        now_s, every_s = time.monotonic(), 1 / self._desk.fps
+        self._due_at[kind] = max(self._due_at.get(kind, 0.0) + every_s, now_s + every_s / 2)
 
     # --- which run -----------------------------------------------------------------------------------------------
 
@@ -214,7 +220,7 @@ class SourceWatcher:
         self._leave()
         self._said.clear()
         self._shown, self._shown_hit = (0, False), 0
-        self._shown_at, self._powder_sizes = {}, {}
+        self._shown_at, self._due_at, self._powder_sizes = {}, {}, {}
         run = Run(
             source=self.name,
             address=address,
@@ -286,7 +292,7 @@ class SourceWatcher:
                 self._refuse(run, message_id, error)
                 continue
             self._shown = said_of
-            self._shown_at["frame"] = time.monotonic()
+            self._was_shown("frame")
             self._show_frame(run, frame, peaks)
             return
         self._shown = (newest.message_id, False)
@@ -336,7 +342,7 @@ class SourceWatcher:
         if entry is None or entry.message_id == self._shown_hit:
             return
         self._shown_hit = entry.message_id
-        self._shown_at["hit"] = time.monotonic()
+        self._was_shown("hit")
         shown = self._desk.board.picture(self.name, "frame")
         if shown is not None and shown.message_id == entry.message_id and shown.about.peaks is not None:
             kept = self._desk.history.get((self.name, False, run.stream, run.created_ns, entry.message_id))
