@@ -73,5 +73,22 @@ def samples(data: Path | None = None) -> Iterator[Sample]:
         yield _packed("captured EIGER2 1M, uint32", image, image == 2**32 - 1)
 
 
+def stream_metadata(sample: Sample) -> dict[str, Any]:
+    """Return what a detector says of itself."""
+    n_slow, n_fast = sample.image.shape
+    detector = {
+        "@NX_class": "NXdetector",
+        "beam_center_x": n_fast / 2 - 2.5,
+        "beam_center_y": n_slow / 2 + 3.5,
+        "x_pixel_size": 75e-6,
+        "y_pixel_size": 75e-6,
+        "distance": 0.15,
+        "pixel_mask": sample.mask.astype(np.uint32),
+    }
+    beam = {"@NX_class": "NXbeam", "incident_wavelength": 1.0}
+    instrument = {"@NX_class": "NXinstrument", "detector": detector, "beam": beam}
+    return {"entry": {"@NX_class": "NXentry", "instrument": instrument}}
+
+
 def _packed(name: str, image: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> Sample:
     return Sample(name=name, image=image, payload=bytes(codecs.encode(image, "bslz4")), mask=mask)

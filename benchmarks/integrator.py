@@ -36,28 +36,11 @@ from beamstream_consumers.geometry import read_geometry
 from beamstream_consumers.integrate.axis import find_axis, normalization, radial_positions
 from beamstream_consumers.integrate.processor import CURVE, IntegrateProcessor
 from beamstream_consumers.integrate.settings import IntegrationSettings
-from detector_frames import Sample, samples
+from detector_frames import Sample, samples, stream_metadata
 
 ADDRESS = Address("benchmark", "eiger", "run")
 POLARISATION = 0.99
 UNIT = "q_A^-1"
-
-
-def stream_metadata(sample: Sample) -> dict[str, Any]:
-    """Return what a detector says of itself."""
-    n_slow, n_fast = sample.image.shape
-    detector = {
-        "@NX_class": "NXdetector",
-        "beam_center_x": n_fast / 2 - 2.5,
-        "beam_center_y": n_slow / 2 + 3.5,
-        "x_pixel_size": 75e-6,
-        "y_pixel_size": 75e-6,
-        "distance": 0.15,
-        "pixel_mask": sample.mask.astype(np.uint32),
-    }
-    beam = {"@NX_class": "NXbeam", "incident_wavelength": 1.0}
-    instrument = {"@NX_class": "NXinstrument", "detector": detector, "beam": beam}
-    return {"entry": {"@NX_class": "NXentry", "instrument": instrument}}
 
 
 def frame_of(sample: Sample) -> Frame:

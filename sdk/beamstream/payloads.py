@@ -54,10 +54,7 @@ class MemoryTier:
 
     def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
         """Fetch payloads in one round trip."""
-        if not wanted:
-            return []
-        answers: list[bytes | None] = self._server.call("MGET", *(self._keys.payload(*one) for one in wanted))
-        return answers
+        return self._server.strings([self._keys.payload(*one) for one in wanted])
 
     def delete(self, wanted: Sequence[PayloadId]) -> None:
         """Delete payloads; the server gives their memory back in the background."""

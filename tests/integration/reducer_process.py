@@ -21,7 +21,7 @@ import numpy as np
 
 from beamstream import Frame
 from beamstream.errors import BeamstreamError
-from beamstream.service import Output, Result, StreamStart, run_handler
+from beamstream.service import Intake, Output, Result, StreamStart, run_handler
 from beamstream.service.processing.processor import derived_address
 from beamstream.service.reducing.handler import ReducerHandler
 
@@ -99,7 +99,7 @@ def serve(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     handler = ReducerHandler(SumReducer(options.fail, options.die), period_s=options.period, lease_s=options.lease)
     try:
-        return run_handler(handler, options.where, broker=options.broker, follow=True)
+        return run_handler(handler, options.where, broker=options.broker, intake=Intake(follow=True))
     except BeamstreamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ from beamstream.errors import BeamstreamError, RetryLaterError
 from beamstream.frame import Frame, Gap
 from beamstream.service import (
     Event,
+    Intake,
     Produced,
     StreamClosed,
     StreamEnd,
@@ -147,8 +148,7 @@ def main() -> int:
             RecordingHandler(options),
             options.where,
             broker=options.broker,
-            follow=options.follow,
-            required=options.required,
+            intake=Intake(follow=options.follow, required=options.required),
             metrics_port=options.metrics_port,
         )
     except BeamstreamError as error:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -140,6 +141,9 @@ def test_it_keeps_running_on_request_until_it_is_told_to_end(start: Start) -> No
     assert process.stdout is not None
     assert process.stderr is not None
     assert json.loads(process.stdout.readline())["flaws"] == []
+    page = next(line for line in process.stderr if "watch it at" in line).split()[-1]
+    with urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(page) as answer:
+        assert b"<title>" in answer.read()
     broker = next(line for line in process.stderr if line.startswith("still running")).split("--broker ")[1].split()[0]
     listed = subprocess.run(
         [sys.executable, "-m", "beamstream.cli", "--broker", broker, "ls", "--json"],

@@ -16,7 +16,7 @@ from beamstream.errors import ServerUnavailableError, UsageError
 from beamstream.offline import path_receipt
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
-from beamstream.service import FunctionProcessor, ProcessorHandler, run_handler, run_processor
+from beamstream.service import FunctionProcessor, Intake, ProcessorHandler, run_handler, run_processor
 from beamstream_consumers.write.handler import WriteHandler
 
 ADDRESS = Address("bt", "det", "run")
@@ -93,14 +93,14 @@ def test_what_needs_no_broker_runs_without_one(path: Path, broker: str, tmp_path
 def test_what_only_a_broker_has_is_refused_in_words(path: Path, broker: str) -> None:
     with pytest.raises(ServerUnavailableError):
         run_processor(sums(), str(path), broker=NOBODY)
-    for options in ({"follow": True}, {"group": "mine"}, {"workers": 2}):
+    for intake, workers in ((Intake(follow=True), 1), (Intake(group="mine"), 1), (Intake(), 2)):
         with pytest.raises(UsageError, match="'stream produce replay'"):
-            run_processor(sums(), str(path), broker=broker, **options)  # type: ignore[arg-type]
+            run_processor(sums(), str(path), broker=broker, intake=intake, workers=workers)
 
 
 def test_progress_says_how_far_it_is(path: Path, broker: str) -> None:
     from beamstream.service.consuming.offline import open_offline
 
     handler = ProcessorHandler(sums()())
-    loop = open_offline(handler, path, broker, start="start", follow=False, part=None, group=None)
+    loop = open_offline(handler, path, broker)
     assert loop.snapshot().done == (0, N_FRAMES - len(MISSING))

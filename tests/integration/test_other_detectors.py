@@ -89,7 +89,7 @@ def test_what_takes_images_refuses_them_one_by_one_and_ends(others: str, address
     [(SPECTRUM, "an image of real numbers, this is (4096,)"), (COUNTER, "this is (1,)"), (TEXT, "no shape and dtype")],
 )
 def test_the_monitor_counts_them_and_says_why_it_shows_no_statistics(others: str, address: Address, why: str) -> None:
-    ended = command("consume", "monitor", str(address), "--broker", others, "--json")
+    ended = command("consume", "monitor", str(address), "--broker", others, "--terminal", "--json")
     assert ended.returncode == 0, ended.stderr
     shown = json.loads(ended.stdout.splitlines()[-1])
     assert shown["n_received"] == N_MESSAGES

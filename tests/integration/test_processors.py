@@ -15,7 +15,7 @@ from beamstream.groups import list_dead_letters, list_groups, reinject_dead_lett
 from beamstream.parameters import Parameters, Value
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
-from beamstream.service import Output, Result, Results, StreamStart, derived_address, run_processor
+from beamstream.service import Intake, Output, Result, Results, StreamStart, derived_address, run_processor
 from beamstream.service.processing.settled import settled, waited_for
 
 SOURCE = Address("bt", "det", "run")
@@ -159,7 +159,7 @@ def test_others_go_on_while_the_source_is_open_when_a_frame_is_given_up(broker: 
 
 def test_a_group_that_begins_later_declares_what_was_before_as_missing(broker: str) -> None:
     fill(broker, range(1, 1201), missing=tuple(range(2, 1195)))
-    run_processor(Hits, str(SOURCE), broker=broker, start=1198)
+    run_processor(Hits, str(SOURCE), broker=broker, intake=Intake(start=1198))
     counts, gaps = read(broker, COUNTS)
     assert [frame.message_id for frame in counts] == [1198, 1199, 1200]
     assert (gaps[0].first_id, gaps[-1].last_id, {one.reason for one in gaps}) == (1, 1197, {"stated"})
@@ -200,7 +200,7 @@ def test_one_part_of_a_dataset_is_processed_and_whole_ones_are_refused(broker: s
         producer.finish(3)
     with pytest.raises(DatasetStreamError, match="--part 1 to 2"):
         run_processor(Hits, str(SOURCE), broker=broker)
-    assert run_processor(Hits, str(SOURCE), broker=broker, part=2) == 0
+    assert run_processor(Hits, str(SOURCE), broker=broker, intake=Intake(part=2)) == 0
     counts, gaps = read(broker, COUNTS)
     assert [(frame.message_id, frame.metadata["sum"]) for frame in counts] == [(1, 132), (3, 132)]
     assert gaps == [gap(2, 2, "stated")]

@@ -10,6 +10,7 @@ import pytest
 
 from beamstream import Address, Consumer, Frame, Producer
 from beamstream.consumer.feed import SERVER_TICK_S
+from beamstream.consumer.group import GroupMember
 from beamstream.errors import NothingNewError, StreamFinishedError, UsageError
 from beamstream.groups import change_group, group_info, list_dead_letters
 from beamstream.groups.listing import server_time_s
@@ -154,6 +155,16 @@ def test_what_is_lost_from_the_delayed_ones_is_found_by_the_claim_of_silent_mess
         consumer.negative_acknowledge(consumer.next(10), 3600)
         Server(finished).call("DEL", KEYS.delayed("g"))
         assert sorted(frame.message_id for frame in consumer) == list(range(1, N_MESSAGES + 1))
+
+
+def test_the_end_that_a_killed_member_had_read_and_not_yet_settled_ends_the_stream_for_others(finished: str) -> None:
+    server = Server(finished)
+    killed = GroupMember(server, KEYS, "g", "killed")
+    killed.join("0-0", required=False)
+    assert len(killed.read(N_MESSAGES + 1, 0)) == N_MESSAGES + 1
+    with Consumer(ADDRESS, broker=finished, group="g", member_timeout_s=0.3) as consumer:
+        assert sorted(frame.message_id for frame in consumer) == list(range(1, N_MESSAGES + 1))
+    assert group_info(server, ADDRESS, "g").n_pending == 0
 
 
 POISONED = """

@@ -16,7 +16,7 @@ import numpy as np
 from beamstream import Frame
 from beamstream.errors import BeamstreamError
 from beamstream.parameters import Parameters, Value, tunable
-from beamstream.service import Output, Result, Results, StreamStart, derived_address, run_processor
+from beamstream.service import Intake, Output, Result, Results, StreamStart, derived_address, run_processor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,9 @@ def main() -> int:
     options = parser.parse_args()
     try:
         settings = Settings(threshold=options.threshold)
-        return run_processor(lambda: Counting(settings), options.where, broker=options.broker, follow=True)
+        return run_processor(
+            lambda: Counting(settings), options.where, broker=options.broker, intake=Intake(follow=True)
+        )
     except BeamstreamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ import pytest
 
 from beamstream import codecs
 from beamstream.codecs import hdf5
-from beamstream.errors import CodecError, CorruptPayloadError, PayloadSizeError, UnknownCodecError
+from beamstream.errors import CodecError, CorruptPayloadError, PayloadSizeError, ShapeError, UnknownCodecError
 
 U1, U2 = np.dtype("u1"), np.dtype("<u2")
 
@@ -80,6 +80,20 @@ def test_a_payload_that_hdf5_could_not_read_is_refused(image, codec):
     payload = codecs.encode(image, codec)
     with pytest.raises(PayloadSizeError):
         codecs.to_hdf5_chunk(payload, codec, (66, 101), U2)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "bslz4"])
+def test_a_maker_takes_whatever_holds_bytes_and_refuses_what_one_payload_would_be_refused_for(image, codec):
+    payload = bytes(codecs.encode(image, codec))
+    maker = codecs.ChunkMaker(codec, image.shape, U2)
+    for same in (payload, bytearray(payload), memoryview(payload), memoryview(payload + b"\0").cast("B")[:-1]):
+        assert bytes(maker.make(same)[0]) == payload
+    with pytest.raises(ShapeError):
+        maker.make(memoryview(payload + payload)[::2])
+    with pytest.raises(PayloadSizeError):
+        maker.make(payload[:12])  # less than LZ4 could pack it into
+    with pytest.raises(CorruptPayloadError):
+        maker.make(payload[:8])
 
 
 @pytest.mark.parametrize(

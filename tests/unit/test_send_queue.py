@@ -56,3 +56,67 @@ def test_idle_means_that_every_fate_is_known() -> None:
     queue.done(batch)
     assert queue.wait_idle(0)
     assert queue.queued_bytes == 0
+
+
+HOURS_S = 1e5
+"""A time to gather in that no test outlives."""
+
+
+def gathering_queue(limit_bytes: int = 10**6) -> SendQueue:
+    """Return a queue from which something was taken just now."""
+    queue = SendQueue(limit_bytes, HOURS_S)
+    queue.put(outgoing(1, 1), 0)
+    queue.done(queue.take(9, 10**6, 0))
+    return queue
+
+
+def ids(batch: list[Outgoing]) -> list[int]:
+    return [message.message_id for message in batch]
+
+
+def test_the_first_message_after_a_pause_is_not_kept_waiting() -> None:
+    queue = SendQueue(10**6, HOURS_S)
+    queue.put(outgoing(1, 1), 0)
+    assert ids(queue.take(9, 10**6, HOURS_S)) == [1]
+
+
+def test_what_comes_soon_after_a_batch_is_gathered_until_somebody_waits_for_it() -> None:
+    queue = gathering_queue()
+    with ThreadPoolExecutor(1) as pool:
+        queue.put(outgoing(2, 1), 0)
+        taken = pool.submit(queue.take, 9, 10**6, HOURS_S)
+        queue.put(outgoing(3, 1), 0)
+        assert not taken.done()
+        assert not queue.wait_idle(0)
+        assert ids(taken.result(timeout=10)) == [2, 3]
+
+
+def test_a_full_batch_is_not_kept_waiting() -> None:
+    queue = gathering_queue()
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(queue.take, 3, 10**6, HOURS_S)
+        for message_id in (2, 3, 4, 5):
+            queue.put(outgoing(message_id, 1), 0)
+        assert ids(taken.result(timeout=10)) == [2, 3, 4]
+    assert queue.n_unfinished == 4
+
+
+def test_a_sender_without_room_has_what_is_gathered_sent() -> None:
+    queue = gathering_queue(2 * (100 + ENTRY_OVERHEAD_BYTES))
+    queue.put(outgoing(2, 100), 0)
+    queue.put(outgoing(3, 100), 0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(queue.put, outgoing(4, 100), HOURS_S)
+        batch = queue.take(9, 10**6, HOURS_S)
+        assert ids(batch) == [2, 3]
+        queue.done(batch)
+        assert waiting.result(timeout=10)
+
+
+def test_gathering_ends_with_the_queue() -> None:
+    queue = gathering_queue()
+    with ThreadPoolExecutor(1) as pool:
+        queue.put(outgoing(2, 1), 0)
+        taken = pool.submit(queue.take, 9, 10**6, HOURS_S)
+        queue.close()
+        assert ids(taken.result(timeout=10)) == [2]

@@ -178,7 +178,8 @@ export interface Log {
 export interface Pixel {
   t: 'px';
   pane: number;
-  id: number;
+  /** null: the picture that was asked about is gone. */
+  id: number | null;
   x: number;
   y: number;
   value: number | null;
@@ -222,7 +223,8 @@ export interface PictureHeader {
   numbers: { maximum: number; mean: number; total: number; n_good: number; n_flagged: number; n_masked: number };
   hit: boolean | null;
   n_peaks: number | null;
-  roi: { rect: Rect; n: number; total: number; mean: number; maximum: number } | null;
+  /** `mean` and `maximum` are null where no pixel has a value. */
+  roi: { rect: Rect; n: number; total: number; mean: number | null; maximum: number | null } | null;
   blocks: Block[];
 }
 

@@ -13,6 +13,7 @@ import typer
 from beamstream.cli.options import Json
 from beamstream.cli.streams import print_receipt
 from beamstream.receipt import Receipt
+from beamstream.service.desktop import open_page
 from beamstream.service.shell import Shell, service_shell
 from beamstream.stop import INTERRUPTED
 from beamstream_broker.errors import RunDirectoryError
@@ -47,18 +48,18 @@ def demo(
         Path, typer.Option(metavar="DIR", help="Where the run's own directory is made, with data and logs.")
     ] = Path("runs"),
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same frames.")] = 0,
-    _no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Leave the browser closed; it is: the monitor has no page yet.")
-    ] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Leave the browser closed.")] = False,
     keep_running: Annotated[
-        bool, typer.Option("--keep-running", help="Leave the server running until Ctrl-C.")
+        bool, typer.Option("--keep-running", help="Leave server and monitor running until Ctrl-C.")
     ] = False,
     as_json: Json = False,
 ) -> int:
     """Show it all: a server, a simulated detector, its connector, binning, peak finder, monitor and writer.
 
-    Each is a process. Ends with the receipt and the hit rate, and with status 0 only if every frame was written and the
-    file's checksum is the stream's.
+    Each is a process. The address of the monitor's page is printed; on a
+    desktop a browser is opened with it, and the page stays until Ctrl-C.
+    Ends with the receipt and the hit rate, and with status 0 only if every
+    frame was written and the file's checksum is the stream's.
 
     Examples:
 
@@ -72,7 +73,7 @@ def demo(
     with service_shell("demo", session.snapshot) as shell:
         typer.echo(f"demo: data and logs in {run_directory}", err=True)
         try:
-            return _run(session, shell, options, keep_running=keep_running, as_json=as_json)
+            return _run(session, shell, options, no_browser=no_browser, keep_running=keep_running, as_json=as_json)
         except KeyboardInterrupt:
             session.crew.kill()
             raise
@@ -80,9 +81,13 @@ def demo(
             session.crew.close()
 
 
-def _run(session: DemoSession, shell: Shell, options: DemoOptions, *, keep_running: bool, as_json: bool) -> int:
+def _run(
+    session: DemoSession, shell: Shell, options: DemoOptions, *, no_browser: bool, keep_running: bool, as_json: bool
+) -> int:
     """Run the demo to its end and return the exit status."""
     session.start()
+    typer.echo(f"demo: watch it at {session.page}", err=True)
+    stays = (not no_browser and open_page(session.page)) or keep_running
     complete = session.watch(shell)
     shell.display.hide()
     if not complete:
@@ -93,8 +98,9 @@ def _run(session: DemoSession, shell: Shell, options: DemoOptions, *, keep_runni
     _print_outcome(receipt, flaws, session.count_hits(), as_json=as_json)
     if not complete:
         return INTERRUPTED
-    if keep_running:
+    if stays:
         typer.echo(f"still running; look at it with: stream --broker {session.broker} info {STREAM}", err=True)
+        typer.echo("Ctrl-C ends it.", err=True)
         session.stay(shell)
     return 1 if flaws else 0
 

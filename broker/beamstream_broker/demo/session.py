@@ -68,8 +68,15 @@ class DemoSession:
         """URL of the demo's server; None until it is there."""
         return self._server.url if self._server else None
 
+    @property
+    def page(self) -> str:
+        """Address of the monitor's page."""
+        return str(self.crew.await_json(MONITOR)["urls"]["viewer"])
+
     def start(self) -> None:
         """Start all processes; server and detector first, because the others have to be told where they are.
+
+        The connector comes last, when the monitor's page is there: with it the frames begin.
 
         Raises
         ------
@@ -83,6 +90,7 @@ class DemoSession:
         for name, arguments in consumer_arguments(self._directory).items():
             self.crew.start(name, arguments, broker)
         endpoint = str(self.crew.await_json(DETECTOR)["stream"])
+        self.crew.await_json(MONITOR)
         self.crew.start(CONNECTOR, connector_arguments(endpoint), broker)
 
     def watch(self, shell: Shell) -> bool:
@@ -106,7 +114,7 @@ class DemoSession:
         return False
 
     def stay(self, shell: Shell) -> None:
-        """Leave the server running until a signal comes.
+        """Leave server and monitor running until a signal comes.
 
         Raises
         ------
@@ -135,13 +143,7 @@ class DemoSession:
             "binned": self._counts[BIN],
             "searched": self._counts[PEAKS],
         }
-        return Snapshot(events=events, payload_bytes=self._n_bytes, levels=self._seen())
-
-    def _seen(self) -> dict[str, float]:
-        """Return what the monitor sees in the newest frame."""
-        frame = (self.crew.last_json(MONITOR) or {}).get("frame") or {}
-        seen = {"monitor_frame": "message_id", "mean": "mean", "maximum": "maximum"}
-        return {name: frame[key] for name, key in seen.items() if key in frame}
+        return Snapshot(events=events, payload_bytes=self._n_bytes)
 
     def _count(self) -> None:
         """Ask the server how far everybody is."""

@@ -17,8 +17,8 @@ HITS = Address(STREAM.beamtime, f"{STREAM.source}-hits", STREAM.name)
 
 BIN, PEAKS, WRITE, MONITOR = "bin", "peaks", "write", "monitor"
 
-ENDING = (DETECTOR, CONNECTOR, BIN, PEAKS, WRITE, MONITOR)
-"""The processes that end by themselves once the series is over; the server stays."""
+ENDING = (DETECTOR, CONNECTOR, BIN, PEAKS, WRITE)
+"""The processes that end by themselves once the series is over; server and monitor stay."""
 
 DRAIN_ORDER = ((DETECTOR,), (CONNECTOR,), (BIN, PEAKS, WRITE, MONITOR))
 """In which order these are ended before their time, so that each can hand on what it still has."""
@@ -74,13 +74,13 @@ def connector_arguments(endpoint: str) -> list[str]:
 
 
 def consumer_arguments(directory: Path) -> dict[str, list[str]]:
-    """Return the arguments for the consumers; files go to `directory`, the monitor says in JSON what it sees."""
+    """Return the arguments for the consumers; files go to `directory`, the monitor says in JSON where its page is."""
     stream = str(STREAM)
     return {
         WRITE: ["consume", "write", stream, "--follow", "--verify", "--directory", str(directory)],
         BIN: ["consume", "bin", stream, "--follow"],
         PEAKS: ["consume", "peaks", stream, "--follow"],
-        MONITOR: ["consume", "monitor", stream, "--follow", "--json"],
+        MONITOR: ["consume", "monitor", str(STREAM.source_address), "--port", "0", "--json"],
     }
 
 

@@ -19,7 +19,7 @@ from beamstream.cli.options import (
     parse_source,
     parse_start,
 )
-from beamstream.service import run_processor
+from beamstream.service import Intake, run_processor
 
 from .processor import BinProcessor
 
@@ -61,16 +61,7 @@ def bin_frames(
 
       stream consume bin 11012345/eiger --follow --to 11012345/preview
     """
-    status = run_processor(
-        partial(BinProcessor, factor, parse_source(to) if to else None, scale=scale),
-        where,
-        workers=workers,
-        broker=broker,
-        group=group,
-        start=parse_start(start),
-        follow=follow,
-        required=required,
-        part=part,
-        metrics_port=metrics_port,
-    )
+    make = partial(BinProcessor, factor, parse_source(to) if to else None, scale=scale)
+    intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
+    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
     raise typer.Exit(status)

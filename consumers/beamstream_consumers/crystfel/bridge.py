@@ -18,7 +18,6 @@ from typing import TypeVar
 
 from beamstream.address import Address
 from beamstream.consumer import Consumer, ConsumerCounts
-from beamstream.consumer.feed import Start
 from beamstream.errors import (
     BeamstreamError,
     DatasetStreamError,
@@ -31,6 +30,7 @@ from beamstream.frame import Frame
 from beamstream.groups.redelivery import MAX_ATTEMPTS
 from beamstream.metrics import Snapshot
 from beamstream.retry import RetryCounts, with_retries
+from beamstream.service import Intake
 from beamstream.service.consuming.agenda import LOOK_EVERY_S, Agenda
 from beamstream.service.shell import Shell
 from beamstream_consumers.corrections import CalibrationShapeError
@@ -44,6 +44,11 @@ from .workers import TURN_S, Workers
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+GROUP = "crystfel"
+"""The consumer group, where none is named."""
+
+DEFAULT_INTAKE = Intake(group=GROUP)
 
 SILENCE_S = 5.0
 """How long an open stream may be silent before another one that waits is taken [s]."""
@@ -77,12 +82,8 @@ class BridgeOptions:
     ----------
     frames : FrameOptions
         How frames are packed.
-    group : str
-        The consumer group.
-    start : "start", "newest" or int
-        Where a new group begins.
-    required : bool
-        Whether it holds data.
+    intake : Intake
+        As which group, from where on, and whether to wait for more.
     request : bytes
         What workers ask with.
     worker_timeout_s : float
@@ -90,9 +91,7 @@ class BridgeOptions:
     """
 
     frames: FrameOptions
-    group: str = "crystfel"
-    start: Start = "start"
-    required: bool = False
+    intake: Intake = DEFAULT_INTAKE
     request: bytes = DEFAULT_REQUEST
     worker_timeout_s: float = 300.0
 
@@ -164,13 +163,13 @@ class Bridge:
         return with_retries(lambda _: call(), timeout_s=None, stop=shell.stop, counts=self._retries)
 
     def _join(self, address: Address) -> Consumer:
-        options = self._options
+        intake = self._options.intake
         return Consumer(
             address,
             broker=self._broker,
-            group=options.group,
-            start=options.start,
-            required=options.required,
+            group=intake.group,
+            start=intake.start,
+            required=intake.required,
             retry_timeout_s=None,
         )
 

@@ -13,12 +13,13 @@ from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, par
 from beamstream.consumer import Consumer
 from beamstream.errors import UsageError
 from beamstream.protocol.client import Server, broker_url
+from beamstream.service import Intake
 from beamstream.service.consuming.agenda import Agenda
 from beamstream.service.consuming.joining import joining_early
 from beamstream.service.shell import service_shell
 from beamstream_consumers.calibration_files import read_mask
 
-from .bridge import Bridge, BridgeOptions
+from .bridge import GROUP, Bridge, BridgeOptions
 from .endpoint import Endpoint
 from .frames import FrameOptions
 from .messages import FORMATS
@@ -103,23 +104,15 @@ def crystfel(
             photon_energy_ev=photon_energy,
             distance_mm=distance,
         ),
-        group=group or "crystfel",
-        start=parse_start(start),
-        required=required,
+        intake=Intake(group=group or GROUP, start=parse_start(start), follow=follow, required=required),
         request=_request(request),
         worker_timeout_s=worker_timeout,
     )
-    raise typer.Exit(run_bridge(where, bind, options, broker=broker, follow=follow, metrics_port=metrics_port))
+    raise typer.Exit(run_bridge(where, bind, options, broker=broker, metrics_port=metrics_port))
 
 
 def run_bridge(
-    where: str,
-    bind: str,
-    options: BridgeOptions,
-    *,
-    broker: str | None = None,
-    follow: bool = False,
-    metrics_port: int | None = None,
+    where: str, bind: str, options: BridgeOptions, *, broker: str | None = None, metrics_port: int | None = None
 ) -> int:
     """Run a bridge until its streams are finished or a signal asks it to end; returns the exit status.
 
@@ -128,13 +121,14 @@ def run_bridge(
     AddressError, UsageError
         If `where` or the endpoint cannot be meant.
     StreamNotFoundError, NoRecordingError
-        If there is nothing there and `follow` is off.
+        If there is nothing there and nothing is to be waited for.
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used at the start.
     """
+    intake = options.intake
     with contextlib.ExitStack() as stack:
         if is_path(where):
-            consumer = Consumer(where, start=options.start)
+            consumer = Consumer(where, start=intake.start)
             endpoint = stack.enter_context(contextlib.closing(Endpoint(bind)))
             bridge = Bridge(endpoint, "", options)
             shell = stack.enter_context(service_shell("crystfel", bridge.snapshot, metrics_port))
@@ -149,10 +143,10 @@ def run_bridge(
         server.check()
         endpoint = stack.enter_context(contextlib.closing(Endpoint(bind)))
         bridge = Bridge(endpoint, broker, options)
-        if options.required and isinstance(at, SourceAddress):
-            stack.enter_context(joining_early(server, at, options.group, options.start))
+        if intake.required and isinstance(at, SourceAddress):
+            stack.enter_context(joining_early(server, at, intake.group or GROUP, intake.start))
         shell = stack.enter_context(service_shell("crystfel", bridge.snapshot, metrics_port))
-        bridge.run(Agenda(at, server, follow=follow), shell)
+        bridge.run(Agenda(at, server, follow=intake.follow), shell)
         return shell.exit_status(failed=bridge.failed)
 
 

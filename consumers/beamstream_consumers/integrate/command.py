@@ -20,7 +20,7 @@ from beamstream.cli.options import (
     parse_source,
     parse_start,
 )
-from beamstream.service import run_processor
+from beamstream.service import Intake, run_processor
 from beamstream_consumers.calibration_files import read_mask
 from beamstream_consumers.geometry import geometry_text
 
@@ -162,16 +162,7 @@ def integrate(
         valid_min=valid_min,
         valid_max=valid_max,
     )
-    status = run_processor(
-        partial(IntegrateProcessor, settings, parse_source(to) if to else None),
-        where,
-        workers=workers,
-        broker=broker,
-        group=group,
-        start=parse_start(start),
-        follow=follow,
-        required=required,
-        part=part,
-        metrics_port=metrics_port,
-    )
+    make = partial(IntegrateProcessor, settings, parse_source(to) if to else None)
+    intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
+    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
     raise typer.Exit(status)

@@ -20,7 +20,7 @@ from beamstream.cli.options import (
     parse_source,
     parse_start,
 )
-from beamstream.service import run_processor
+from beamstream.service import Intake, run_processor
 from beamstream_consumers.calibration_files import read_mask
 from beamstream_consumers.geometry import geometry_text
 
@@ -125,16 +125,6 @@ def peaks(
         hits_to=parse_source(hits_to) if hits_to else None,
         peaks_to=parse_source(peaks_to) if peaks_to else None,
     )
-    status = run_processor(
-        make,
-        where,
-        workers=workers,
-        broker=broker,
-        group=group,
-        start=parse_start(start),
-        follow=follow,
-        required=required,
-        part=part,
-        metrics_port=metrics_port,
-    )
+    intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
+    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
     raise typer.Exit(status)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Where, parse_source, parse_start
-from beamstream.service import run_reducer
+from beamstream.service import Intake, run_reducer
 
 from .reducer import PeakStatisticsReducer
 
@@ -43,15 +43,7 @@ def statistics(
 
       stream consume statistics 11012345/eiger-peaks --follow
     """
-    status = run_reducer(
-        PeakStatisticsReducer(parse_source(to) if to else None),
-        where,
-        broker=broker,
-        group=group,
-        start=parse_start(start),
-        follow=follow,
-        required=required,
-        period_s=period,
-        metrics_port=metrics_port,
-    )
+    intake = Intake(group=group, start=parse_start(start), follow=follow, required=required)
+    reducer = PeakStatisticsReducer(parse_source(to) if to else None)
+    status = run_reducer(reducer, where, broker=broker, intake=intake, period_s=period, metrics_port=metrics_port)
     raise typer.Exit(status)

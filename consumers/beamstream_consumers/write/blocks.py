@@ -56,6 +56,7 @@ class Blocks:
         self._paths = paths
         self._stream = stream
         self._n = images_per_file
+        self._max_id = min(MAX_MESSAGES, self._n * MAX_DATA_FILES)
         self._verify = verify
         self._n_verified = 0
         self._open: OrderedDict[int, Recording] = OrderedDict()
@@ -80,8 +81,8 @@ class Blocks:
 
     def write(self, frame: Frame) -> bool:
         """Write one message; return whether it was new."""
-        if not 1 <= frame.message_id <= min(MAX_MESSAGES, self._n * MAX_DATA_FILES):
-            raise MessageIdError(frame.message_id, min(MAX_MESSAGES, self._n * MAX_DATA_FILES))
+        if not 1 <= frame.message_id <= self._max_id:
+            raise MessageIdError(frame.message_id, self._max_id)
         if self._master is not None:
             if self._master.holds(frame):
                 return False

@@ -8,7 +8,7 @@ was not. What messages say in a mapping becomes a group of columns; lists of pea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -19,6 +19,7 @@ from .column_kinds import CHUNK_ROWS, Column, NumberColumn, make_column, open_co
 from .errors import NodeError
 from .nexus import check_name
 from .peaks import PEAKS, PeakLists
+from .rows import Rows
 
 MAX_COLUMNS = 64
 """Columns made from what messages say about themselves; a detector says three to ten things."""
@@ -44,6 +45,7 @@ class Columns:
     def __init__(self, group: h5py.Group, entry: h5py.Group | None = None) -> None:
         self._group = group
         self._columns: dict[str, Column] = {}
+        self._waiting: list[tuple[int, Mapping[str, int], Mapping[str, Any]]] = []
         self._rows: dict[str, dict[int, Any]] = {}
         self._peaks = PeakLists(entry) if entry is not None else None
         self.left_out: dict[str, str] = {}
@@ -63,11 +65,11 @@ class Columns:
                 self._columns[prefix + name] = column
 
     def put(self, row: int, own: Mapping[str, int], metadata: Mapping[str, Any]) -> None:
-        """Take one message's row: `own` columns, and what its `metadata` say."""
-        for name, value in own.items():
-            self._rows.setdefault(name, {})[row] = value
-        if metadata:
-            self._put_said(row, metadata, "", MAX_DEPTH)
+        """Take one message's row: `own` columns, the same of every message, and what its `metadata` say.
+
+        Nothing is done with them before `write`, where many are converted at once.
+        """
+        self._waiting.append((row, own, metadata))
 
     def _put_said(self, row: int, metadata: Mapping[str, Any], prefix: str, depth_left: int) -> None:
         for name, value in metadata.items():
@@ -114,11 +116,43 @@ class Columns:
 
     def write(self, n_rows: int) -> None:
         """Write what was collected; every column of it then has `n_rows` rows."""
-        for name, rows in self._rows.items():
-            self._columns[name].write(rows, n_rows)
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            numbers, own, said = zip(*waiting, strict=True)
+            rows = Rows(numbers)
+            for name in own[0]:
+                self._write_numbers(name, rows, np.array([one[name] for one in own], OWN_COLUMNS[name]), n_rows)
+            for name, values in self._sort_out(numbers, said).items():
+                self._write_numbers(name, rows, values, n_rows)
+        for name, by_row in self._rows.items():
+            self._columns[name].write(by_row, n_rows)
         self._rows.clear()
         if self._peaks is not None:
             self._peaks.write(n_rows)
+
+    def _write_numbers(self, name: str, rows: Rows, values: npt.NDArray[Any], n_rows: int) -> None:
+        column = self._columns[name]
+        if isinstance(column, NumberColumn):
+            column.write_all(rows, values, n_rows)
+
+    def _sort_out(self, numbers: Sequence[int], said: Sequence[Mapping[str, Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns of which all messages have a plain number; all else that they say is taken one by one."""
+        first, n_taken = said[0], 0
+        if any(name not in self._columns and name not in self.left_out for name in first):
+            self._put_said(numbers[0], first, "", MAX_DEPTH)  # it makes the columns that the others need
+            n_taken = 1
+        plain: dict[str, npt.NDArray[Any]] = {}
+        for name in first.keys() - self.left_out.keys() - OWN_COLUMNS.keys():
+            column = self._columns.get(name)
+            if isinstance(column, NumberColumn) and "/" not in name:
+                values = column.exact_all([one.get(name) for one in said])
+                if values is not None:
+                    plain[name] = values
+                    self._rows.pop(name, None)
+        for number, one in zip(numbers[n_taken:], said[n_taken:], strict=True):
+            if len(one) > len(plain):
+                self._put_said(number, {k: v for k, v in one.items() if k not in plain}, "", MAX_DEPTH)
+        return plain
 
     def cut(self, n_rows: int) -> None:
         """Let every column end with row `n_rows`."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Part, WhereOrPath, Workers, parse_start
-from beamstream.service import run_processor
+from beamstream.service import Intake, run_processor
 
 from .handler import WriteHandler
 from .paths import DEFAULT_TEMPLATE
@@ -99,16 +99,6 @@ def write(
         overwrite=overwrite,
         verify=verify,
     )
-    status = run_processor(
-        make,
-        where,
-        workers=workers,
-        broker=broker,
-        group=group,
-        start=parse_start(start),
-        follow=follow,
-        required=required,
-        part=part,
-        metrics_port=metrics_port,
-    )
+    intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
+    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
     raise typer.Exit(status)

@@ -6,7 +6,7 @@ the first one counts. Columns are read and written in blocks of rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,46 @@ from .declined import Range, read_declined
 from .errors import OutputExistsError, RecordingConflictError, output_errors
 from .finished import stream_address
 from .peaks import RESULT
+from .rows import Rows
 from .skeleton import MESSAGES, NOTES
 
 IMAGES = "entry/data/data"
 
 Numbers = npt.NDArray[np.int64]
+
+
+PIECE_ROWS = 16 * CHUNK_ROWS
+"""Rows of a column of numbers that are copied at once: 128 kB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnKind:
+    """What a column of a data file is.
+
+    Attributes
+    ----------
+    dtype : dtype
+        Of its elements; objects are texts.
+    is_text : bool
+        Whether it holds texts.
+    fill : number or None
+        What stands where nothing was said; None of texts.
+    width : int
+        Elements per row of a column of lists, 0 of others.
+    attributes : mapping
+        Its attributes.
+    """
+
+    dtype: np.dtype[Any]
+    is_text: bool
+    fill: Any
+    width: int
+    attributes: Mapping[str, Any]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it has one number per row."""
+        return not self.is_text and LENGTHS not in self.attributes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +84,8 @@ class Part:
         Size of its arrays as they are stored [bytes].
     declined : list of (int, int)
         Ids for which there is no message by decision.
-    columns : list of str
-        Paths of its columns.
+    columns : mapping
+        Its columns, by their paths.
     """
 
     path: Path
@@ -62,7 +97,7 @@ class Part:
     dataset: tuple[tuple[int, ...], str] | None
     stored_bytes: int
     declined: list[Range]
-    columns: list[str]
+    columns: Mapping[str, ColumnKind]
 
 
 def read_part(path: Path, address: str) -> Part:
@@ -91,7 +126,7 @@ def read_part(path: Path, address: str) -> Part:
             dataset=None if data is None else (tuple(data.shape), data.dtype.str),
             stored_bytes=0 if data is None else int(data.id.get_storage_size()),
             declined=read_declined(notes),
-            columns=list(_column_paths(file)),
+            columns=dict(_column_kinds(file)),
         )
 
 
@@ -101,14 +136,28 @@ def has_arrays(path: Path) -> bool:
         return IMAGES in file
 
 
-def _column_paths(file: h5py.File) -> Iterator[str]:
+def _column_kinds(file: h5py.File) -> Iterator[tuple[str, ColumnKind]]:
     for top in (MESSAGES, f"entry/{RESULT}"):
-        found: list[str] = []
         if top in file:
-            file[top].visititems(
-                lambda name, node, found=found: found.append(name) if isinstance(node, h5py.Dataset) else None
+            yield from _kinds_in(file[top], top)
+
+
+def _kinds_in(group: h5py.Group, path: str) -> Iterator[tuple[str, ColumnKind]]:
+    for name, node in group.items():
+        if isinstance(node, h5py.Group):
+            yield from _kinds_in(node, f"{path}/{name}")
+        else:
+            is_text = h5py.check_string_dtype(node.dtype) is not None
+            yield (
+                f"{path}/{name}",
+                ColumnKind(
+                    dtype=node.dtype,
+                    is_text=is_text,
+                    fill=None if is_text else node.fillvalue,
+                    width=node.shape[1] if node.ndim == 2 else 0,
+                    attributes=dict(node.attrs),
+                ),
             )
-        yield from (f"{top}/{name}" for name in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,33 +217,58 @@ def make_index(parts: Sequence[Part], last_id: int, *, packed: bool) -> Index:
 def gather_columns(file: h5py.File, parts: Sequence[Part], index: Index) -> None:
     """Write the columns of a master."""
     paths = dict.fromkeys(path for part in parts for path in part.columns)
+    numbers: dict[str, h5py.Dataset] = {}
     for path in paths:
         having = [number for number, part in enumerate(parts) if path in part.columns]
-        target = _make_column(file, path, [parts[number].path for number in having], len(index.part))
+        kinds = [parts[number].columns[path] for number in having]
+        target = _make_column(file, path, kinds, len(index.part))
+        if all(kind.is_number for kind in kinds):
+            numbers[path] = target
+            continue
         for first in range(0, len(index.part), CHUNK_ROWS):
             _gather_block(target, path, parts, having, index, first)
+    _gather_numbers(numbers, parts, index)
 
 
-def _make_column(file: h5py.File, path: str, sources: Sequence[Path], n_rows: int) -> h5py.Dataset:
+def _make_column(file: h5py.File, path: str, kinds: Sequence[ColumnKind], n_rows: int) -> h5py.Dataset:
     """Make a column that holds what all data files have in theirs."""
-    width, dtype, fill = 0, None, None
-    attributes: dict[str, Any] = {}
-    for source in sources:
-        with output_errors(source), h5py.File(source, "r") as part:
-            column = part[path]
-            is_text = h5py.check_string_dtype(column.dtype) is not None
-            if dtype is None or (column.dtype.kind == "f" and not is_text):
-                dtype, fill = column.dtype, None if is_text else column.fillvalue
-            attributes = dict(column.attrs)
-            width = max(width, column.shape[1] if column.ndim == 2 else 0)
+    like = next((kind for kind in reversed(kinds) if kind.dtype.kind == "f" and not kind.is_text), kinds[0])
+    width = max(kind.width for kind in kinds)
+    attributes = kinds[-1].attributes
     parent, _, name = path.rpartition("/")
     group = file.require_group(parent)
     shape, chunks = ((n_rows, width), LIST_CHUNK) if LENGTHS in attributes else ((n_rows,), (CHUNK_ROWS,))
     dataset = group.create_dataset(
-        name, shape=shape, dtype=dtype, chunks=chunks, maxshape=(None,) * len(shape), fillvalue=fill
+        name, shape=shape, dtype=like.dtype, chunks=chunks, maxshape=(None,) * len(shape), fillvalue=like.fill
     )
     dataset.attrs.update(attributes)
     return dataset
+
+
+def _gather_numbers(targets: Mapping[str, h5py.Dataset], parts: Sequence[Part], index: Index) -> None:
+    """Copy columns of one number per row, data file by data file: each is opened once."""
+    order = np.argsort(index.part, kind="stable")
+    begins = np.searchsorted(index.part[order], np.arange(len(parts) + 1))
+    for part, begin, end in zip(parts, begins[:-1].tolist(), begins[1:].tolist(), strict=True):
+        if begin == end:
+            continue
+        with output_errors(part.path):
+            file = h5py.File(part.path, "r")
+        with file:
+            for path in part.columns.keys() & targets.keys():
+                for first in range(begin, end, PIECE_ROWS):
+                    here = order[first : min(end, first + PIECE_ROWS)]
+                    with output_errors(part.path):
+                        here, values = _values_at(file[path], here, index.row[here])
+                    Rows(here).store(targets[path], values.astype(targets[path].dtype))
+
+
+def _values_at(source: h5py.Dataset, here: Numbers, rows: Numbers) -> tuple[Numbers, npt.NDArray[Any]]:
+    """Read some rows of a column; those that it does not have are left out of `here`, too."""
+    there = rows < source.shape[0]
+    here, rows = here[there], rows[there]
+    low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
+    return here, source[low : high + 1][rows - low]
 
 
 def _gather_block(

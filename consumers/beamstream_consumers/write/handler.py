@@ -14,7 +14,7 @@ from typing import Any
 
 from beamstream import Frame, Gap
 from beamstream.errors import BeamstreamError, RetryLaterError
-from beamstream.service import StreamEnd, StreamStart
+from beamstream.service import Commits, StreamEnd, StreamStart
 
 from .errors import DiskFullError
 from .layouts import Layout, Options, choose_layout
@@ -28,6 +28,11 @@ SYNC_INTERVAL_S = 1.0
 
 LOOK_EVERY_S = 0.05
 """How often the free space is looked at [s]: a fast disk takes half a GB meanwhile, less than stays free."""
+
+
+COMMITS = Commits(n_messages=1024)
+"""A commit takes some milliseconds whatever is in it: of small frames as long as it takes to write a hundred. Of large
+ones the loop's limits of a tenth of a second and 256 MB come first."""
 
 
 class WriteHandler:
@@ -59,6 +64,7 @@ class WriteHandler:
     """
 
     name = "write"
+    commits = COMMITS
 
     def __init__(
         self,

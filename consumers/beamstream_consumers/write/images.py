@@ -38,32 +38,29 @@ GROW_FACTOR = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageChunk:
-    """One image as HDF5 stores it.
+class ImageKind:
+    """What all images of a dataset are.
 
     Attributes
     ----------
-    message_id : int
-        Which message it came in.
     shape : tuple of int
         Shape of the array, (n_slow, n_fast) of an image.
     dtype : dtype
         Its pixels.
     codec : str
-        How the payload was packed.
-    chunk : Hdf5Chunk
-        Its bytes, and the filter that reads them.
+        How payloads are packed.
     """
 
-    message_id: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     codec: str
-    chunk: codecs.Hdf5Chunk
+
+    def __str__(self) -> str:
+        return f"{self.shape} {self.dtype} {self.codec}"
 
 
-def image_chunk(frame: Frame) -> ImageChunk:
-    """Return a frame as a chunk.
+def image_kind(frame: Frame) -> ImageKind:
+    """Return what image a message is.
 
     Raises
     ------
@@ -71,20 +68,16 @@ def image_chunk(frame: Frame) -> ImageChunk:
         If the message carries no shape and dtype.
     ShapeError
         If its elements are no numbers.
-    CodecError
-        If HDF5 has no filter for its codec, or its bytes cannot be such an image: a reader would fail on them.
     """
     header = frame.header
     if header.shape is None or header.dtype is None:
         raise NotAnImageError(frame.message_id)
     dtype = element_dtype(frame.message_id, header.dtype)
-    return ImageChunk(
-        message_id=frame.message_id,
-        shape=tuple(header.shape),
-        dtype=dtype,
-        codec=header.codec,
-        chunk=codecs.to_hdf5_chunk(frame.payload, header.codec, header.shape, dtype),
-    )
+    return ImageKind(shape=tuple(header.shape), dtype=dtype, codec=header.codec)
+
+
+Chunk = tuple[Payload, bool]
+"""The bytes of a chunk, and whether the payload can be made again from them."""
 
 
 class ImageStack:
@@ -105,58 +98,70 @@ class ImageStack:
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
-        self._codec = str(dataset.attrs["codec"])
         # h5py asks the library for each of these each time, which costs more than writing a small chunk
         self._n_images = int(dataset.shape[0])
-        self._dtype = dataset.dtype
         self.shape: tuple[int, ...] = tuple(int(length) for length in dataset.shape[1:])
+        self._kind = ImageKind(shape=self.shape, dtype=dataset.dtype, codec=str(dataset.attrs["codec"]))
+        self._chunks = codecs.ChunkMaker(self._kind.codec, self.shape, self._kind.dtype)
+        self._said = self.shape, self._kind.dtype.str, self._kind.codec
+        self._id = dataset.id
+        self._corner = (0,) * len(self.shape)
 
     @classmethod
     def create(cls, group: h5py.Group, frame: Frame, n_images: int | None) -> ImageStack:
         """Make the dataset for images like that of `frame`, with room for `n_images` if it is known how many come."""
-        image = image_chunk(frame)
-        chunk = image.chunk
-        filters = {"compression": chunk.filter_id, "compression_opts": chunk.filter_options}
+        kind = image_kind(frame)
+        chunks = codecs.ChunkMaker(kind.codec, kind.shape, kind.dtype)
+        chunks.make(frame.payload)  # a first image that is none must not decide what the others are
+        filters = {"compression": chunks.filter_id, "compression_opts": chunks.filter_options}
         dataset = group.create_dataset(
             "data",
-            shape=(n_images or GROW_AT_LEAST, *image.shape),
-            dtype=image.dtype,
-            chunks=(1, *image.shape),
-            maxshape=(None, *image.shape),
-            fillvalue=fill_value(image.dtype),
-            **(filters if chunk.filter_id is not None else {}),
+            shape=(n_images or GROW_AT_LEAST, *kind.shape),
+            dtype=kind.dtype,
+            chunks=(1, *kind.shape),
+            maxshape=(None, *kind.shape),
+            fillvalue=fill_value(kind.dtype),
+            **(filters if chunks.filter_id is not None else {}),
         )
-        dataset.attrs["codec"] = image.codec
+        dataset.attrs["codec"] = kind.codec
         return cls(dataset)
 
-    def prepare(self, frame: Frame) -> ImageChunk:
+    def prepare(self, frame: Frame) -> Chunk:
         """Return what is to be written of a message.
 
         Raises
         ------
-        NotAnImageError, ShapeError, CodecError
+        NotAnImageError, ShapeError
             If it is no image like those before.
+        CodecError
+            If HDF5 has no filter for its codec, or its bytes cannot be such an image: a reader would fail on them.
         """
-        image = image_chunk(frame)
-        if (image.shape, image.dtype, image.codec) != (self.shape, self._dtype, self._codec):
-            raise ShapeError(
-                f"message {image.message_id} is {image.shape} {image.dtype} {image.codec}; "
-                f"the images in the file are {self.shape} {self._dtype} {self._codec}"
-            )
-        return image
+        header = frame.header
+        said = header.shape, header.dtype, header.codec
+        if said != self._said:
+            self._compare(frame)
+            self._said = self.shape, header.dtype or "", header.codec  # the same, in other words
+        return self._chunks.make(frame.payload)
+
+    def _compare(self, frame: Frame) -> None:
+        kind = image_kind(frame)
+        codecs.ChunkMaker(kind.codec, kind.shape, kind.dtype).make(frame.payload)  # says what is wrong with it
+        if kind != self._kind:
+            raise ShapeError(f"message {frame.message_id} is {kind}; the images in the file are {self._kind}")
 
     @property
     def stored_bytes(self) -> int:
         """Size of all images as they are stored."""
         return int(self._dataset.id.get_storage_size())
 
-    def write(self, row: int, image: ImageChunk) -> None:
+    def write(self, row: int, chunk: Chunk) -> None:
         """Store one image as the chunk at `row`."""
         if row >= self._n_images:
             self._resize(max(int(row * GROW_FACTOR), row + GROW_AT_LEAST))
-        if not image.chunk.comes_back:
+        data, comes_back = chunk
+        if not comes_back:
             self._dataset.attrs[BYTES_LOST] = int(self._dataset.attrs.get(BYTES_LOST, 0)) + 1
-        self._dataset.id.write_direct_chunk((row, *(0 for _ in self.shape)), image.chunk.data)
+        self._id.write_direct_chunk((row, *self._corner), data)
 
     def payload(self, row: int) -> Payload | None:
         """Read back the payload of the image at `row`; None where the chunk does not tell it.
@@ -166,11 +171,12 @@ class ImageStack:
         """
         if self._dataset.attrs.get(BYTES_LOST):
             return None
-        _, data = self._dataset.id.read_direct_chunk((row, *(0 for _ in self.shape)))
-        image_bytes = math.prod(self.shape) * self._dtype.itemsize
-        if self._codec == "lz4-block" and len(data) - LZ4_BLOCK_HEADER_BYTES == image_bytes:
+        _, data = self._id.read_direct_chunk((row, *self._corner))
+        codec, dtype = self._kind.codec, self._kind.dtype
+        image_bytes = math.prod(self.shape) * dtype.itemsize
+        if codec == "lz4-block" and len(data) - LZ4_BLOCK_HEADER_BYTES == image_bytes:
             return None
-        return codecs.from_hdf5_chunk(data, self._codec, self._dtype)
+        return codecs.from_hdf5_chunk(data, codec, dtype)
 
     def flush(self) -> None:
         """Do nothing: chunks are written at once."""

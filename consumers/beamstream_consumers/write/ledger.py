@@ -45,7 +45,7 @@ class Ledger:
         self.n_received = 0
         """How many different messages there are."""
         self._rows: dict[int, int] = {}
-        self._received = np.zeros(0 if packed else FIRST_ROOM, dtype=np.bool_)
+        self._received = bytearray(0 if packed else FIRST_ROOM)
         first = 0
         for ids, flags in blocks:
             there = np.flatnonzero(flags)
@@ -56,7 +56,7 @@ class Ledger:
                 self.n_rows = first + int(there[-1]) + 1
                 if not packed:
                     self._make_room(self.n_rows)
-                    self._received[first + there] = True
+                    self._flags()[first + there] = 1
             first += len(ids)
 
     def find(self, message_id: int) -> int | None:
@@ -80,22 +80,24 @@ class Ledger:
             return self._rows.get(message_id, self.n_rows)
         return message_id - self.first_id
 
-    def enter(self, message_id: int) -> None:
-        """Note that a message is in its row."""
-        row = self.place(message_id)
-        self.n_received += self.find(message_id) is None
+    def enter(self, message_id: int, row: int) -> None:
+        """Note that a message is in its row, which `place` said."""
         if self.packed:
+            self.n_received += message_id not in self._rows
             self._rows[message_id] = row
         else:
-            self._make_room(row + 1)
-            self._received[row] = True
-        self.n_rows = max(self.n_rows, row + 1)
+            if row >= len(self._received):
+                self._make_room(row + 1)
+            self.n_received += not self._received[row]
+            self._received[row] = 1
+        if row >= self.n_rows:
+            self.n_rows = row + 1
 
     def ids(self) -> npt.NDArray[np.int64]:
         """Return the ids of all messages that are there, in order."""
         if self.packed:
             return np.array(sorted(self._rows), dtype=np.int64)
-        return np.flatnonzero(self._received) + self.first_id
+        return np.flatnonzero(self._flags()) + self.first_id
 
     @property
     def last_id(self) -> int:
@@ -104,7 +106,10 @@ class Ledger:
             return max(self._rows, default=0)
         return self.n_rows + self.first_id - 1 if self.n_rows else 0
 
+    def _flags(self) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(self._received, dtype=np.uint8)
+
     def _make_room(self, n_rows: int) -> None:
-        if n_rows > len(self._received):
-            room = min(MAX_MESSAGES, max(n_rows, 2 * len(self._received)))
-            self._received = np.concatenate((self._received, np.zeros(room - len(self._received), np.bool_)))
+        there = len(self._received)
+        if n_rows > there:
+            self._received += bytes(min(MAX_MESSAGES, max(n_rows, 2 * there)) - there)

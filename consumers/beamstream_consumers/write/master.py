@@ -18,7 +18,6 @@ import numpy as np
 
 from beamstream import Gap
 from beamstream.errors import ShapeError
-from beamstream.receipt import chain, missing_ranges
 from beamstream.service import StreamEnd, StreamStart
 
 from .arrays import NOTHING
@@ -29,7 +28,7 @@ from .finished import BYTES_STORED
 from .gathering import IMAGES, Index, Part, gather_columns, make_index, read_part
 from .images import fill_value
 from .nxmx import finish_times
-from .receipt import Receipt, write_receipt
+from .receipt import Receipt, chain_over, missing_among, write_receipt
 from .skeleton import MESSAGES, NOTES, complete, write_frame_of_file, write_metadata
 from .storage import LIBRARY_BOUNDS
 
@@ -175,16 +174,16 @@ def _write_receipt(
     for first, last in known:
         ranges.add(first, last)
     ranges.write()
-    ids = index.ids.tolist()
-    last_id = max(end.last_id, ids[-1] if ids else 0)
+    ids = index.ids
+    last_id = max(end.last_id, int(ids[-1]) if len(ids) else 0)
     write_receipt(
         notes,
         Receipt(
             n_expected=end.n_expected,
             last_id=last_id,
             n_received=len(ids),
-            missing=tuple(missing_ranges(ids, last_id, declined=known)),
-            checksum=chain(zip(ids, index.checksums.tolist(), strict=True)),
+            missing=missing_among(ids, last_id, declined=known),
+            checksum=chain_over(ids, index.checksums),
             reason=end.reason,
         ),
     )

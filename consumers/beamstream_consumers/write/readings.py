@@ -18,8 +18,8 @@ import xxhash
 from beamstream import Frame, codecs
 from beamstream.errors import NotAnImageError, ShapeError
 
-from .column_kinds import runs
 from .images import element_dtype, fill_value
+from .rows import runs
 
 SMALL_BYTES = 64 << 10
 """Arrays below this are batched [bytes]: at this size a chunk of its own costs a hundredth of its writing."""

@@ -12,6 +12,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from beamstream.receipt import missing_ranges
+
+LINKS = 1 << 20
+"""Messages whose links of the chain are made at once: 16 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,29 @@ class Receipt:
     def n_missing(self) -> int:
         """How many ids are missing."""
         return sum(last - first + 1 for first, last in self.missing)
+
+
+def chain_over(ids: npt.NDArray[Any], checksums: npt.NDArray[np.uint64]) -> int:
+    """Compute the checksum chain of `beamstream.receipt.chain` over arrays; ids in any order, each once."""
+    order = np.argsort(ids, kind="stable")
+    digest = xxhash.xxh3_64()
+    for first in range(0, len(order), LINKS):
+        some = order[first : first + LINKS]
+        links = np.empty((len(some), 2), dtype="<u8")
+        links[:, 0], links[:, 1] = ids[some], checksums[some]
+        digest.update(links.tobytes())
+    return digest.intdigest()
+
+
+def missing_among(
+    ids: npt.NDArray[np.int64], last_id: int, *, declined: Sequence[tuple[int, int]] = ()
+) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of ids up to `last_id` that are neither in `ids`, which are in order, nor declined."""
+    ends = np.flatnonzero(np.diff(ids) != 1)
+    firsts = ids[np.concatenate(([0], ends + 1))] if len(ids) else ids
+    lasts = ids[np.concatenate((ends, [len(ids) - 1]))] if len(ids) else ids
+    present = zip(firsts.tolist(), lasts.tolist(), strict=True)
+    return tuple(missing_ranges((), last_id, declined=[*present, *declined]))
 
 
 def write_receipt(group: h5py.Group, receipt: Receipt) -> None:

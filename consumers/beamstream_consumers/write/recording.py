@@ -27,7 +27,6 @@ import numpy.typing as npt
 import xxhash
 
 from beamstream import Frame, Gap
-from beamstream.receipt import chain, missing_ranges
 from beamstream.service import StreamEnd, StreamStart
 
 from .arrays import Arrays, arrays_like, begin_arrays, open_arrays
@@ -35,11 +34,12 @@ from .columns import Columns
 from .declined import DeclinedIds, merged, read_declined
 from .errors import OutputExistsError, RecordingConflictError, VerificationError, output_errors
 from .finished import report_of, stream_address
+from .journal import is_blank
 from .ledger import Ledger
 from .nxmx import finish_times
-from .receipt import Receipt, write_receipt
+from .receipt import Receipt, chain_over, missing_among, write_receipt
 from .skeleton import MESSAGES, NOTES, complete, write_frame_of_file, write_metadata
-from .storage import Storage, is_blank, open_storage
+from .storage import Storage, open_storage
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class Recording:
         self.shape = shape
         self._file = file
         self._storage = storage
+        self._guard = output_errors(path, storage)
         self._n_expected = n_expected
         self._entry = file["entry"]
         self._notes = file[NOTES]
@@ -164,10 +165,12 @@ class Recording:
         OutputError
             If the file cannot be written.
         """
-        message_id, checksum = frame.message_id, frame.header.checksum
+        message_id, header = frame.message_id, frame.header
+        checksum = header.checksum
         row = self.ledger.place(message_id)
-        with output_errors(self.path):
-            self._storage.catch_up()
+        if self._storage.is_behind:
+            with self._guard:
+                self._storage.catch_up()
         if self.holds(message_id, checksum):
             return False
         arrays = self._arrays
@@ -177,15 +180,15 @@ class Recording:
         prepared = arrays.prepare(frame)
         own = {
             "message_id": message_id,
-            "timestamp": frame.header.timestamp_ns,
+            "timestamp": header.timestamp_ns,
             "checksum": checksum,
             "received": 1,
             "late": int(frame.late),
         }
-        with output_errors(self.path, self._storage):
+        with self._guard:
             arrays.write(row, prepared)
-            self._columns.put(row, own, frame.metadata)
-        self.ledger.enter(message_id)
+        self._columns.put(row, own, header.metadata)
+        self.ledger.enter(message_id, row)
         self._checksums[message_id] = checksum
         self.is_dirty = True
         return True
@@ -220,15 +223,19 @@ class Recording:
 
     def sync(self, *, to_disk: bool) -> None:
         """Make what was written so far the state that the file is found in, and with `to_disk` force it to the disk."""
-        with output_errors(self.path, self._storage):
-            if self._arrays is not None:
-                self._arrays.flush()
-            self._columns.write(self.ledger.n_rows)
-            self._declined.write()
-            self._checksums.clear()
+        with self._guard:
+            self._put_down()
             self._file.flush()
             self._storage.commit(to_disk=to_disk)
         self.is_dirty = False
+
+    def _put_down(self) -> None:
+        """Hand to HDF5 what waits in memory."""
+        if self._arrays is not None:
+            self._arrays.flush()
+        self._columns.write(self.ledger.n_rows)
+        self._declined.write()
+        self._checksums.clear()
 
     def verify(self) -> int:
         """Read every payload back and compare its checksum with the received one; return how many were compared.
@@ -256,33 +263,35 @@ class Recording:
         return n_compared
 
     def close(self, end: StreamEnd | None) -> dict[str, Any]:
-        """Close the file and return the report; a whole recording gets its receipt.
+        """Close the file and return the report of a whole recording, which gets its receipt; a part has none.
 
         `end` None leaves a file that is complete as far as it goes, and can be continued.
         """
         n_rows = self._n_rows(end)
-        self.sync(to_disk=False)
-        with output_errors(self.path, self._storage):
+        with self._guard:
+            self._put_down()
             self._columns.cut(n_rows)
             if self._arrays is not None:
                 self._arrays.cut(n_rows)
                 self._arrays.number(self.shape.first_id)
+        report = {} if self.shape.is_part else self._write_receipt(end)
+        self.sync(to_disk=True)
         for name, reason in self._columns.left_out.items():
             log.warning("%s: what messages say as %r became no column: %s", self.path, name, reason)
-        with output_errors(self.path, self._storage):
-            receipt = self._receipt(end)
-            if end and not self.shape.is_part and receipt.n_received:
-                finish_times(self._entry, max(int(times.max()) for (times,) in self._columns.blocks("timestamp")))
-            if not self.shape.is_part:
-                write_receipt(self._notes, receipt)
-            report = report_of(receipt, self._arrays.stored_bytes if self._arrays else 0)
-        self.sync(to_disk=True)
         self.let_go()
         return report
 
+    def _write_receipt(self, end: StreamEnd | None) -> dict[str, Any]:
+        with self._guard:
+            receipt = self._receipt(end)
+            if end and receipt.n_received:
+                finish_times(self._entry, max(int(times.max()) for (times,) in self._columns.blocks("timestamp")))
+            write_receipt(self._notes, receipt)
+            return report_of(receipt, self._arrays.stored_bytes if self._arrays else 0)
+
     def let_go(self) -> None:
         """Close the file as it is; it has to be committed."""
-        with output_errors(self.path, self._storage):
+        with self._guard:
             self._file.close()
             self._storage.commit(to_disk=False)
             self._storage.close(is_whole=True)
@@ -307,7 +316,7 @@ class Recording:
         """Make the dataset of a part to which nothing came, like that of another one: readers count on it."""
         if self._arrays is not None:
             return
-        with output_errors(self.path, self._storage), h5py.File(path, "r") as file:
+        with self._guard, h5py.File(path, "r") as file:
             self._arrays = arrays_like(self._entry, file["entry/data/data"])
 
     def _receipt(self, end: StreamEnd | None) -> Receipt:
@@ -315,16 +324,17 @@ class Recording:
         last_id = max(self.ledger.last_id, end.last_id if end else 0)
         ids: npt.NDArray[np.int64] = self.ledger.ids()
         declined = merged(read_declined(self._notes))
-        pairs = (
-            pair
+        held = [
+            (block_ids[flags != 0], checksums[flags != 0])
             for block_ids, checksums, flags in self._columns.blocks("message_id", "checksum", "received")
-            for pair in zip(block_ids[flags != 0].tolist(), checksums[flags != 0].tolist(), strict=True)
-        )
+        ]
+        held_ids = np.concatenate([one for one, _ in held] or [ids])
+        held_checksums = np.concatenate([one for _, one in held] or [np.zeros(0, np.uint64)])
         return Receipt(
             n_expected=end.n_expected if end else self._n_expected,
             last_id=last_id,
             n_received=len(ids),
-            missing=tuple(missing_ranges(ids.tolist(), last_id, declined=declined)),
-            checksum=chain(pairs),
+            missing=missing_among(ids, last_id, declined=declined),
+            checksum=chain_over(held_ids, held_checksums),
             reason=end.reason if end else "open",
         )

@@ -3,15 +3,12 @@
 HDF5 writes its own structures (B-trees, headers) in any order, and where they were before: killed in the middle of
 that, it leaves a file that cannot be read. So it writes through a `Storage`. What lies behind the end of the last
 commit is new and goes into the file at once, the images with it; nothing refers to it yet. What changes older bytes
-is kept in memory until the commit, then put into a journal beside the file, and only then into the file itself. The
-file therefore stands at one of its commits, or the journal brings it there when it is opened next.
+is kept in memory until the commit, then put into a journal beside the file (`journal`), and only then into the file
+itself. The file therefore stands at one of its commits, or the journal brings it there when it is opened next.
 
 HDF5 does not survive a write that fails: chunks written afterwards may be missing without a word. So on a full disk
 nothing fails here: what there is no room for waits in memory, and `DiskFullError` is raised before anything more is
 taken.
-
-The journal is one record, written over for each commit: ``BSJRNL\\x01\\0``, the XXH3-64 of what follows, the file's
-length, the number of pages; then the numbers of the pages (8 bytes each, little-endian as all of it), then the pages.
 """
 
 from __future__ import annotations
@@ -19,28 +16,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import struct
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
-import xxhash
 
 from .errors import DiskFullError, OutputError
+from .journal import PAGE_BYTES, Journal, write_pages
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a disk, or somebody's share of it, says that has no room."""
 
 LOCK_PATIENCE_S = 0.5
 """How long a lock is waited for [s]: a killed writer's claim may be free before its file is, and readers look in."""
-
-PAGE_BYTES = 4096
-"""How finely changes are kept [bytes]: a node of a B-tree has about two thousand, a chunk of a column eight."""
-
-MAGIC = b"BSJRNL\x01\x00"
-_HEAD = struct.Struct("<8sQQQ")
-_NUMBER = struct.Struct("<Q")
 
 LIBRARY_BOUNDS = ("earliest", "v110")
 """Oldest format that does, and nothing that HDF5 1.10 cannot read. The newer ones carry a mark «open for writing», and
@@ -66,14 +54,13 @@ class Storage:
     def __init__(self, path: Path, *, new: bool) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if new else 0), 0o666)
-        self._journal = -1
+        self._journal: Journal | None = None
         try:
             self._lock()
+            self._journal = Journal(path, new=new)
             if new:
-                self._journal = os.open(journal_path(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
                 os.ftruncate(self.descriptor, 0)
-            elif journal_path(path).exists():
-                self._journal = os.open(journal_path(path), os.O_RDWR)
+            else:
                 self._recover()
             self._length = self._committed = os.fstat(self.descriptor).st_size
         except BaseException:
@@ -144,16 +131,24 @@ class Storage:
 
     def write(self, data: bytes | memoryview) -> int:
         """Write at the place: new bytes into the file, changes of older ones into memory."""
-        view = memoryview(data).cast("B")
-        begin, n_bytes = self._position, len(view)
-        n_old = max(0, min(n_bytes, self._committed - begin))
-        if n_old:
-            self._change(view[:n_old], begin)
-        if n_old < n_bytes:
-            self._append(view[n_old:], begin + n_old)
-        self._position = begin + n_bytes
-        self._length = max(self._length, self._position)
+        begin, n_bytes = self._position, len(data)
+        if begin < self._committed or self._waiting or not self._write_new(data, n_bytes, begin):
+            view = memoryview(data).cast("B")
+            n_old = max(0, min(n_bytes, self._committed - begin))
+            if n_old:
+                self._change(view[:n_old], begin)
+            if n_old < n_bytes:
+                self._append(view[n_old:], begin + n_old)
+        self._position = end = begin + n_bytes
+        self._length = max(self._length, end)
         return n_bytes
+
+    def _write_new(self, data: bytes | memoryview, n_bytes: int, begin: int) -> bool:
+        """Write new bytes at once, as nearly all are; False where that was not possible, and `_append` has to."""
+        try:
+            return os.pwrite(self.descriptor, data, begin) == n_bytes
+        except OSError:
+            return False
 
     def _append(self, view: memoryview, begin: int) -> None:
         """Write new bytes; those that there is no room for wait, and all after them."""
@@ -170,6 +165,11 @@ class Storage:
                 raise
         if done < len(view):
             self._waiting.append((begin + done, bytes(view[done:])))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits that there was no room for."""
+        return bool(self._waiting)
 
     def catch_up(self) -> None:
         """Write what there was no room for.
@@ -236,35 +236,20 @@ class Storage:
             raise DiskFullError(self.path, 0, len(self._pages) * PAGE_BYTES) from error
 
     def _commit(self, *, to_disk: bool) -> None:
+        if self._journal is None:
+            raise RuntimeError("a file was committed after it was closed")
         if to_disk:
             os.fdatasync(self.descriptor)  # what the journal will refer to
         if self._pages or self._length != self._committed:
-            self._write_journal()
-            if to_disk:
-                os.fdatasync(self._journal)
-            _apply(self.descriptor, self._pages)
+            numbers = sorted(self._pages)
+            self._journal.write(self._length, numbers, [self._whole_page(one) for one in numbers], to_disk=to_disk)
+            write_pages(self.descriptor, self._pages)
         if os.fstat(self.descriptor).st_size < self._length:
             os.ftruncate(self.descriptor, self._length)
         self._committed = self._length
         self._pages.clear()
         if to_disk:
             os.fsync(self.descriptor)
-
-    def _write_journal(self) -> None:
-        numbers = sorted(self._pages)
-        body = [struct.pack(f"<{len(numbers)}Q", *numbers), *map(self._whole_page, numbers)]
-        content = b"".join(body)
-        tail = _HEAD.pack(MAGIC, 0, self._length, len(numbers))[16:]
-        digest = xxhash.xxh3_64_intdigest(tail + content)
-        record = _HEAD.pack(MAGIC, digest, self._length, len(numbers)) + content
-        if self._journal >= 0:
-            _write_all(self._journal, record)
-            return
-        # An empty journal says that nothing was ever committed, so it gets its name with its first record in it.
-        path = journal_path(self.path)
-        self._journal = os.open(path.with_name(path.name + ".new"), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-        _write_all(self._journal, record)
-        path.with_name(path.name + ".new").replace(path)
 
     def _whole_page(self, number: int) -> bytes | bytearray:
         """Return a page as it will be; of the last old one, the rest is new and in the file."""
@@ -276,68 +261,27 @@ class Storage:
 
     def _recover(self) -> None:
         """Bring the file to its last commit: what is in the journal may have come into the file only in part."""
-        head = os.pread(self._journal, _HEAD.size, 0)
-        if len(head) < _HEAD.size:
+        record = self._journal.read() if self._journal is not None else None
+        if record is None:
             return
-        magic, digest, length, n_pages = _HEAD.unpack(head)
-        n_bytes = n_pages * (PAGE_BYTES + _NUMBER.size)
-        if magic != MAGIC or n_bytes > os.fstat(self._journal).st_size:
-            return
-        content = os.pread(self._journal, n_bytes, _HEAD.size)
-        if xxhash.xxh3_64_intdigest(head[16:] + content) != digest:
-            return  # killed while it was written: the file is as the commit before left it
-        numbers = struct.unpack_from(f"<{n_pages}Q", content)
-        pages = content[n_pages * _NUMBER.size :]
-        if os.fstat(self.descriptor).st_size < length:
-            os.ftruncate(self.descriptor, length)
-        _apply(
-            self.descriptor,
-            {number: pages[i * PAGE_BYTES : (i + 1) * PAGE_BYTES] for i, number in enumerate(numbers)},
-        )
-        os.ftruncate(self.descriptor, length)
+        if os.fstat(self.descriptor).st_size < record.length:
+            os.ftruncate(self.descriptor, record.length)
+        write_pages(self.descriptor, record.pages)
+        os.ftruncate(self.descriptor, record.length)
 
     def close(self, *, is_whole: bool = False) -> None:
         """Let the file go; of one that was closed well the journal is not needed any more."""
-        if self._journal >= 0:
-            os.close(self._journal)
-            self._journal = -1
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close()
         if is_whole:
             if self.descriptor >= 0 and os.fstat(self.descriptor).st_size > self._length:
                 os.ftruncate(self.descriptor, self._length)
-            journal_path(self.path).unlink(missing_ok=True)
+            if journal is not None:
+                journal.delete()
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
-
-
-def _write_all(descriptor: int, data: bytes | bytearray, offset: int = 0) -> None:
-    view, done = memoryview(data), 0
-    while done < len(view):
-        done += os.pwrite(descriptor, view[done:], offset + done)
-
-
-def _apply(descriptor: int, pages: Mapping[int, bytes | bytearray]) -> None:
-    """Write pages where they belong, neighbours together."""
-    run: list[bytes | bytearray] = []
-    begin = end = -1
-    for number in sorted(pages):
-        if number != end:
-            _write_all(descriptor, b"".join(run), begin * PAGE_BYTES)
-            run, begin, end = [], number, number
-        run.append(pages[number])
-        end += 1
-    _write_all(descriptor, b"".join(run), begin * PAGE_BYTES)
-
-
-def journal_path(path: Path) -> Path:
-    """Return where the journal of a file is."""
-    return path.with_name(path.name + ".journal")
-
-
-def is_blank(path: Path) -> bool:
-    """Whether the writer of a file was killed before its first commit, so that nothing is in it."""
-    journal = journal_path(path)
-    return path.stat().st_size == 0 or (journal.exists() and journal.stat().st_size == 0)
 
 
 def open_storage(path: Path, *, new: bool) -> tuple[h5py.File, Storage]:

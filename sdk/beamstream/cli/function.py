@@ -86,7 +86,7 @@ def function_command(
       stream consume mymodule:brightest 11012345/eiger --follow --workers 4
     """
     from beamstream.parameters import parse_texts, read_files
-    from beamstream.service import run_processor
+    from beamstream.service import Intake, run_processor
     from beamstream.service.processing.loading import load_processor, load_target, parameters_of
 
     text = str(ctx.info_name)
@@ -99,18 +99,9 @@ def function_command(
         **parse_texts(parameters, settings or ()),
         **read_files(parameters, files or ()),
     }
-    status = run_processor(
-        partial(load_processor, text, values, parse_source(to) if to else None),
-        where,
-        workers=workers,
-        broker=broker,
-        group=group,
-        start=parse_start(start),
-        follow=follow,
-        required=required,
-        part=part,
-        metrics_port=metrics_port,
-    )
+    make = partial(load_processor, text, values, parse_source(to) if to else None)
+    intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
+    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
     raise typer.Exit(status)
 
 

@@ -26,11 +26,12 @@ from beamstream.errors import UnknownCodecError
 
 from . import bslz4, byte_offset, lz4, none
 from .arrays import MAX_ARRAY_BYTES, check_target, payload_view, size_bytes
-from .hdf5 import Hdf5Chunk, from_hdf5_chunk, to_hdf5_chunk
+from .hdf5 import ChunkMaker, Hdf5Chunk, from_hdf5_chunk, to_hdf5_chunk
 
 __all__ = [
     "CODECS",
     "MAX_ARRAY_BYTES",
+    "ChunkMaker",
     "Codec",
     "Hdf5Chunk",
     "decode",

@@ -15,7 +15,7 @@ import numpy as np
 from beamstream.errors import CorruptPayloadError, PayloadSizeError, UnknownCodecError
 
 from .arrays import payload_view, size_bytes
-from .blocks import read_header
+from .blocks import HEADER, MAX_LZ4_RATIO, read_header
 from .bslz4 import decode as decode_bslz4
 from .bslz4 import encode as encode_bslz4
 from .byte_offset import NAME as BYTE_OFFSET
@@ -67,6 +67,67 @@ class Hdf5Chunk:
     comes_back: bool = True
 
 
+class ChunkMaker:
+    """Makes payloads of one codec, shape and dtype chunks; what is the same for all of them is checked once.
+
+    Parameters
+    ----------
+    codec : str
+        How the payloads are packed.
+    shape : tuple of int
+        Shape of the array; a chunk holds exactly this.
+    dtype : dtype
+        Its element, which must be the dataset's.
+
+    Attributes
+    ----------
+    filter_id, filter_options
+        As of a `Hdf5Chunk`.
+
+    Raises
+    ------
+    UnknownCodecError
+        If HDF5 has no filter for it.
+    CorruptPayloadError
+        If there can be no such array.
+    """
+
+    def __init__(self, codec: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if codec not in FILTERS:
+            raise UnknownCodecError(codec, tuple(FILTERS))
+        self.filter_id, self.filter_options = FILTERS[codec]
+        self._codec, self._shape, self._dtype = codec, shape, dtype
+        self._n_bytes = size_bytes(shape, dtype, codec)
+        self._begins_with = TOTAL.pack(self._n_bytes) if codec in {"lz4", "bslz4"} else None
+        self._at_least_bytes = max(HEADER.size, -(-self._n_bytes // MAX_LZ4_RATIO))
+
+    def make(self, payload: Payload) -> tuple[Payload, bool]:
+        """Return a chunk's bytes, and whether they come back; see `to_hdf5_chunk`."""
+        if self._begins_with is not None and self._is_whole(payload):
+            return payload, True
+        codec, n_bytes = self._codec, self._n_bytes
+        view = payload_view(payload)
+        if codec in {"lz4", "bslz4"}:
+            read_header(view, codec, n_bytes)
+        elif codec == BYTE_OFFSET:
+            pixels, is_shortest = decode_and_judge(view, self._shape, self._dtype)
+            return encode_bslz4(pixels), is_shortest
+        elif codec == "none" and view.size != n_bytes:
+            raise PayloadSizeError("payload without compression", view.size, n_bytes)
+        elif codec == "lz4-block":
+            if n_bytes > MAX_BLOCK_BYTES:
+                raise CorruptPayloadError(codec, f"{n_bytes} bytes are more than one block holds ({MAX_BLOCK_BYTES})")
+            block = view if view.size != n_bytes else decode_block(view, (n_bytes,), np.dtype("u1"), None)
+            return b"".join((ONE_BLOCK.pack(n_bytes, n_bytes, block.size), block.data)), True
+        return payload, True
+
+    def _is_whole(self, payload: Payload) -> bool:
+        """Whether `read_header` would find nothing, in a tenth of its time; it says what it is."""
+        if isinstance(payload, memoryview) and not (payload.c_contiguous and payload.format == "B"):
+            return False
+        return len(payload) >= self._at_least_bytes and payload[: TOTAL.size] == self._begins_with
+
+
 def to_hdf5_chunk(payload: Payload, codec: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Hdf5Chunk:
     """Make a payload a chunk that HDF5's filters can read.
 
@@ -102,25 +163,9 @@ def to_hdf5_chunk(payload: Payload, codec: str, shape: tuple[int, ...], dtype: n
     Byte offsets are made again from the pixels, which gives the payload's own bytes wherever its sender packed each
     difference as short as can be; every one that we know does.
     """
-    if codec not in FILTERS:
-        raise UnknownCodecError(codec, tuple(FILTERS))
-    filter_id, filter_options = FILTERS[codec]
-    view = payload_view(payload)
-    n_bytes = size_bytes(shape, dtype, codec)
-    if codec == BYTE_OFFSET:
-        pixels, is_shortest = decode_and_judge(view, shape, dtype)
-        data = encode_bslz4(pixels)
-        return Hdf5Chunk(filter_id=filter_id, filter_options=filter_options, data=data, comes_back=is_shortest)
-    if codec == "none" and view.size != n_bytes:
-        raise PayloadSizeError("payload without compression", view.size, n_bytes)
-    if codec in {"lz4", "bslz4"}:
-        read_header(view, codec, n_bytes)
-    if codec == "lz4-block":
-        if n_bytes > MAX_BLOCK_BYTES:
-            raise CorruptPayloadError(codec, f"{n_bytes} bytes are more than one block holds ({MAX_BLOCK_BYTES})")
-        block = view if view.size != n_bytes else decode_block(view, (n_bytes,), np.dtype("u1"), None)
-        payload = b"".join((ONE_BLOCK.pack(n_bytes, n_bytes, block.size), block.data))
-    return Hdf5Chunk(filter_id=filter_id, filter_options=filter_options, data=payload)
+    maker = ChunkMaker(codec, shape, dtype)
+    data, comes_back = maker.make(payload)
+    return Hdf5Chunk(filter_id=maker.filter_id, filter_options=maker.filter_options, data=data, comes_back=comes_back)
 
 
 def from_hdf5_chunk(data: Payload, codec: str, dtype: np.dtype[Any] = CBF_DTYPE) -> Payload:

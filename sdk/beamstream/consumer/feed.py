@@ -89,10 +89,14 @@ class GroupFeed:
             if claimed:
                 return claimed
         entries = self._read_new(count, 0 if self._at_end else block_ms)
-        marks = [entry.entry_id for entry in entries if entry.kind is EntryKind.END]
-        self._at_end = bool(marks)
-        self._member.acknowledge(marks)
-        return [(entry, 1) for entry in entries if entry.kind is not EntryKind.END]
+        deliveries = self._without_end([(entry, 1) for entry in entries])
+        self._at_end = len(deliveries) < len(entries)
+        return deliveries
+
+    def _without_end(self, deliveries: list[Delivered]) -> list[Delivered]:
+        """Leave out the mark that ends the stream, and be done with it."""
+        self._member.acknowledge([entry.entry_id for entry, _ in deliveries if entry.kind is EntryKind.END])
+        return [(entry, n) for entry, n in deliveries if entry.kind is not EntryKind.END]
 
     def _claim(self, count: int, now: float) -> list[Delivered]:
         from_the_dead = now >= self._claim_at
@@ -103,7 +107,8 @@ class GroupFeed:
         self._counts.n_dead += claimed.n_dead
         if from_the_dead and not claimed.deliveries:
             self._claim_at = now + CLAIM_EVERY_S
-        return claimed.deliveries if claimed.expired is None else [(claimed.expired, 1), *claimed.deliveries]
+        deliveries = self._without_end(claimed.deliveries)  # a member may die between reading the mark and saying so
+        return deliveries if claimed.expired is None else [(claimed.expired, 1), *deliveries]
 
     def _read_new(self, count: int, block_ms: int) -> list[Entry]:
         """Read what is new, and be back for what is due next: the server's own timer is too coarse for that."""

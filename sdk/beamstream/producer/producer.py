@@ -101,6 +101,9 @@ class Producer:
         How long a lost or full server is tried again before messages fail [s]; None: for ever.
     inline_bytes : int
         Payloads up to this size travel inside the index entry [bytes].
+    gather_s : float
+        For how long after one call to the server messages are gathered for the next [s]; what is waited for, by `flush`
+        or for room in the queue, goes at once. For small messages of which none is urgent: a call costs more than they.
     session : str, optional
         Somebody's unique name; a stream that another session has made is refused then, in place of being continued.
     remake : bool
@@ -154,6 +157,7 @@ class Producer:
         block_timeout_s: float | None = 30.0,
         retry_timeout_s: float | None = 60.0,
         inline_bytes: int = INLINE_BYTES,
+        gather_s: float = 0.0,
         session: str | None = None,
         remake: bool = False,
         keep: Keep | None = None,
@@ -185,7 +189,7 @@ class Producer:
         self._opening.open()
         if metadata is not None:
             self.set_metadata(metadata)
-        self._queue = SendQueue(queue_bytes)
+        self._queue = SendQueue(queue_bytes, gather_s)
         self._sender = Sender(
             self.address,
             self._server,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -47,10 +49,22 @@ class SendQueue:
 
     A message larger than the limit is still taken when the queue is empty, so that it can be sent at all. What was
     taken counts until it is `done`: the bytes are still held.
+
+    Parameters
+    ----------
+    limit_bytes : int
+        What it may hold [bytes].
+    gather_s : float
+        For how long after one batch further messages are gathered for the next [s]. The first after a pause goes at
+        once, as does what somebody waits for, or what fills a batch.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, gather_s: float = 0.0) -> None:
         self.limit_bytes = limit_bytes
+        self._gather_s = gather_s
+        self._taken_at = -math.inf
+        self._n_awaited = 1
+        self._is_hurried = False
         self._messages: deque[Outgoing] = deque()
         self._bytes = 0
         self._n_unfinished = 0
@@ -74,20 +88,29 @@ class SendQueue:
         """Wait for room and append; False where none came in time or the queue was closed."""
         with self._room:
             needed = message.queued_bytes
-            fits = self._room.wait_for(
-                lambda: self._closed or self._bytes == 0 or self._bytes + needed <= self.limit_bytes, timeout_s
-            )
-            if not fits or self._closed:
+            if not self._has_room(needed):
+                self._hurry()
+            if not self._room.wait_for(lambda: self._closed or self._has_room(needed), timeout_s) or self._closed:
                 return False
             self._messages.append(message)
             self._bytes += needed
             self._n_unfinished += 1
-            self._work.notify()
+            if len(self._messages) >= self._n_awaited:
+                self._work.notify()
             return True
+
+    def _has_room(self, needed_bytes: int) -> bool:
+        return self._bytes == 0 or self._bytes + needed_bytes <= self.limit_bytes
+
+    def _hurry(self) -> None:
+        """Have what is there taken at once: somebody waits for it."""
+        self._is_hurried = bool(self._messages)
+        self._work.notify()
 
     def take(self, most_messages: int, most_bytes: int, timeout_s: float) -> list[Outgoing]:
         """Take the next messages, at least one where there is any within the timeout."""
         with self._work:
+            self._gather(most_messages)
             self._work.wait_for(lambda: self._messages or self._closed, timeout_s)
             batch: list[Outgoing] = []
             n_bytes = 0
@@ -96,7 +119,18 @@ class SendQueue:
                 if batch and n_bytes > most_bytes:
                     break
                 batch.append(self._messages.popleft())
+            if batch:
+                self._taken_at = time.monotonic()
+            self._is_hurried = self._is_hurried and bool(self._messages)
             return batch
+
+    def _gather(self, n_messages: int) -> None:
+        """Wait until so many are there, where others were taken just before; what comes meanwhile wakes nobody."""
+        left_s = self._taken_at + self._gather_s - time.monotonic()
+        if left_s > 0:
+            self._n_awaited = n_messages
+            self._work.wait_for(lambda: self._is_hurried or self._closed or len(self._messages) >= n_messages, left_s)
+            self._n_awaited = 1
 
     def done(self, batch: list[Outgoing]) -> None:
         """Give back the bytes of messages whose fate is known."""
@@ -108,8 +142,9 @@ class SendQueue:
                 self._idle.notify_all()
 
     def wait_idle(self, timeout_s: float | None) -> bool:
-        """Wait until everything that was put is done."""
+        """Wait until everything that was put is done; it is taken at once."""
         with self._idle:
+            self._hurry()
             return self._idle.wait_for(lambda: not self._n_unfinished, timeout_s)
 
     def close(self) -> None:

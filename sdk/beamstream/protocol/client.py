@@ -96,6 +96,10 @@ class Server:
         """Run several commands in one round trip; an answer that is an error comes back as one of ours, not raised."""
         return self._connections.pipeline(commands) if commands else []
 
+    def strings(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the strings under some keys, None where there is none; for large ones, which are not copied."""
+        return self._connections.strings(keys) if keys else []
+
     def script(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run one of the scripts of `protocol.scripts`."""
         return self._connections.script(scripts.source(name), keys, arguments)

@@ -11,6 +11,7 @@ import hashlib
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import redis
@@ -20,6 +21,7 @@ from redis.retry import Retry
 from beamstream.errors import BufferFullError, ServerRefusedError, ServerUnavailableError
 
 from .packing import Argument, pack_commands
+from .receiving import receive_strings
 from .sending import send_pieces
 
 SOCKET_TIMEOUT_S = 15.0
@@ -72,9 +74,17 @@ class Connections:
             self._send(connection, pack_commands(commands))
             return [self._answer(connection) for _ in commands]
 
+    def strings(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Get the strings under some keys; each comes from the socket into its own memory, and is not copied again."""
+        with self._translated(), self._borrowed() as connection:
+            connection.send_command("MGET", *keys)
+            sock = _plain_socket(connection)
+            found = None if sock is None else receive_strings(sock, SOCKET_TIMEOUT_S)
+            return connection.read_response() if found is None else found
+
     def script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script; its text travels only where the server does not know it yet."""
-        digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        digest = _digest(source)
         with self._translated():
             try:
                 return self._run(("EVALSHA", digest, len(keys), *keys, *arguments))
@@ -92,12 +102,11 @@ class Connections:
 
     @staticmethod
     def _send(connection: Any, pieces: Iterator[bytes | memoryview]) -> None:
-        """Send packed commands; redis-py has no other way to its socket than a name that is not public."""
-        sock = getattr(connection, "_sock", None)
-        if isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket):
-            send_pieces(sock, pieces, SOCKET_TIMEOUT_S)
-        else:
+        sock = _plain_socket(connection)
+        if sock is None:
             connection.send_packed_command(pieces)
+        else:
+            send_pieces(sock, pieces, SOCKET_TIMEOUT_S)
 
     @contextlib.contextmanager
     def _borrowed(self) -> Iterator[Any]:
@@ -140,3 +149,14 @@ class Connections:
         if text.startswith("OOM") or "OOM command not allowed" in text:
             return BufferFullError(self._shown_url, 0.0)
         return ServerRefusedError(self._shown_url, text)
+
+
+def _plain_socket(connection: Any) -> socket.socket | None:
+    """Return a connection's socket if bytes can go through it as they are; redis-py has no public name for it."""
+    sock = getattr(connection, "_sock", None)
+    return sock if isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket) else None
+
+
+@cache
+def _digest(source: str) -> str:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()

@@ -8,9 +8,10 @@ at once.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 MAX_PIECES = 512
 """Most buffers that one call is given; the kernel takes 1024."""
@@ -18,11 +19,27 @@ MAX_PIECES = 512
 _TIMEVAL = struct.Struct("@ll")
 
 
-def limit_sending(sock: socket.socket, timeout_s: float) -> None:
-    """Let the kernel wait no longer than this for room [s]."""
+@contextlib.contextmanager
+def waiting_in_kernel(sock: socket.socket, option: int, timeout_s: float) -> Iterator[None]:
+    """Let a socket wait in the kernel, which makes one call of many.
+
+    Parameters
+    ----------
+    sock : socket
+        Its own timeout is the same afterwards.
+    option : int
+        ``SO_SNDTIMEO`` or ``SO_RCVTIMEO``.
+    timeout_s : float
+        How long the kernel waits for the other side [s].
+    """
+    known_s = sock.gettimeout()
     whole_s = int(timeout_s)
-    packed = _TIMEVAL.pack(whole_s, int((timeout_s - whole_s) * 1e6))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, packed)
+    sock.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole_s, int((timeout_s - whole_s) * 1e6)))
+    sock.settimeout(None)
+    try:
+        yield
+    finally:
+        sock.settimeout(known_s)
 
 
 def send_pieces(sock: socket.socket, pieces: Iterable[bytes | memoryview], timeout_s: float) -> None:
@@ -43,10 +60,7 @@ def send_pieces(sock: socket.socket, pieces: Iterable[bytes | memoryview], timeo
         If the connection is lost, or the other side took nothing for so long.
     """
     left = [memoryview(piece) for piece in pieces if len(piece)]
-    known_s = sock.gettimeout()
-    limit_sending(sock, timeout_s)
-    sock.settimeout(None)
-    try:
+    with waiting_in_kernel(sock, socket.SO_SNDTIMEO, timeout_s):
         first = 0
         while first < len(left):
             n_sent = sock.sendmsg(left[first : first + MAX_PIECES])
@@ -55,5 +69,3 @@ def send_pieces(sock: socket.socket, pieces: Iterable[bytes | memoryview], timeo
                 first += 1
             if n_sent:
                 left[first] = left[first][n_sent:]
-    finally:
-        sock.settimeout(known_s)

@@ -2,6 +2,7 @@
 
 from .consuming.consume import run_handler
 from .consuming.handler import Commits, Handler, StreamEnd, StreamStart
+from .consuming.intake import Intake
 from .processing.function import FunctionProcessor, outputs
 from .processing.handler import ProcessorHandler
 from .processing.processor import Output, Processor, Result, Results, derived_address
@@ -19,6 +20,7 @@ __all__ = [
     "Event",
     "FunctionProcessor",
     "Handler",
+    "Intake",
     "Measured",
     "Output",
     "Processor",

@@ -11,7 +11,7 @@ from beamstream import Address, Consumer, Producer, SourceAddress
 from beamstream.errors import ShapeError, UsageError
 from beamstream.groups import list_groups
 from beamstream.protocol.client import Server
-from beamstream.service import ProcessorHandler, StreamEnd, StreamStart, run_processor
+from beamstream.service import Intake, ProcessorHandler, StreamEnd, StreamStart, run_processor
 from beamstream_consumers.bin import BinProcessor
 
 SOURCE = Address("11012345", "eiger", "run_001")
@@ -75,7 +75,7 @@ def test_ids_missing_in_the_source_are_missing_in_the_derived_stream(broker: str
 def test_binning_again_makes_no_second_message(broker: str) -> None:
     produce(broker, [1, 2], 2)
     for group in ("bin", "again"):
-        assert run_processor(lambda: BinProcessor(2), str(SOURCE), broker=broker, group=group) == 0
+        assert run_processor(lambda: BinProcessor(2), str(SOURCE), broker=broker, intake=Intake(group=group)) == 0
     with Consumer(DERIVED, broker=broker, timeout_s=20) as derived:
         assert len(list(derived)) == 2
         assert derived.state.n_received == 2

@@ -93,7 +93,18 @@ def command(broker: str) -> Iterator[Any]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*options: str) -> subprocess.Popen[str]:
-        line = [sys.executable, "-u", "-m", "beamstream.cli", "--broker", broker, "consume", "monitor", *options]
+        line = [
+            sys.executable,
+            "-u",
+            "-m",
+            "beamstream.cli",
+            "--broker",
+            broker,
+            "consume",
+            "monitor",
+            "--terminal",
+            *options,
+        ]
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process

@@ -31,6 +31,10 @@ from beamstream_consumers.crystfel.bridge import Bridge, BridgeOptions
 from beamstream_consumers.crystfel.endpoint import Endpoint
 from beamstream_consumers.crystfel.frames import FrameOptions
 from beamstream_consumers.integrate import IntegrateProcessor, IntegrationSettings
+from beamstream_consumers.monitor.board import Board
+from beamstream_consumers.monitor.testing import SyntheticDetector
+from beamstream_consumers.monitor.web.hub import Facts, Hub
+from beamstream_consumers.monitor.web.limits import Limits
 from beamstream_consumers.peaks import PeakProcessor
 from beamstream_consumers.write.handler import WriteHandler
 from beamstream_producers.cbf import CbfSource, Folders
@@ -125,7 +129,7 @@ def snapshots() -> Iterator[list[Snapshot]]:
         ProducerLoop(source, SourceAddress("bt", "det"), NOBODY).snapshot(),
         ProducerLoop(CbfSource(Folders([Path()]), remover=Remover()), SourceAddress("bt", "det"), NOBODY).snapshot(),
         *(
-            ConsumerLoop(handler, NOBODY, group="any", start="start", required=False).snapshot()
+            ConsumerLoop(handler, NOBODY).snapshot()
             for handler in (
                 ProcessorHandler(BinProcessor(2)),
                 ProcessorHandler(PeakProcessor()),
@@ -135,9 +139,15 @@ def snapshots() -> Iterator[list[Snapshot]]:
         ),
         BrokerService(Server(NOBODY)).snapshot(),
         Bridge(endpoint, NOBODY, BridgeOptions(frames=FrameOptions(masks={}))).snapshot(),
+        monitor_hub().snapshot(),
     ]
     source.close()
     endpoint.close()
+
+
+def monitor_hub() -> Hub:
+    board = Board()
+    return Hub(board, SyntheticDetector(board, shape=(32, 32)), Facts(sources=["bt/det"]), Limits())
 
 
 def test_every_event_and_every_level_is_described(snapshots: list[Snapshot]) -> None:

@@ -193,7 +193,7 @@ def find_peaks(image: npt.NDArray[Any], plan: Plan, *, valid: tuple[float, float
         float(parameters.minimum_snr),
         (int(parameters.min_pixel_count), int(parameters.max_pixel_count)),
         int(parameters.local_bg_radius),
-        np.zeros(native.shape, dtype=np.uint8),
+        np.zeros(-(-native.size // 8), dtype=np.uint8),
         rows,
     )
     return _peaks(rows[:n_found], n_found, background, native.shape[1])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from beamstream.address import Address, SourceAddress, is_path, parse_where, split_url
 from beamstream.consumer import Consumer, ConsumerCounts
-from beamstream.consumer.feed import Start
 from beamstream.errors import StreamNotFoundError
 from beamstream.metrics import Snapshot
 from beamstream.protocol.client import Server, broker_url
@@ -20,7 +19,9 @@ from beamstream.service.tuning import Tuning, find_tuning
 
 from .agenda import LOOK_EVERY_S, Agenda
 from .handler import Handler
+from .intake import DEFAULT_INTAKE, Intake
 from .joining import joining_early
+from .patience import Patience
 from .visit import LoopCounts, Visit
 
 log = logging.getLogger(__name__)
@@ -37,23 +38,17 @@ class ConsumerLoop:
         self,
         handler: Handler,
         broker: str,
-        *,
-        group: str,
-        start: Start,
-        required: bool,
-        part: int | None = None,
+        intake: Intake = DEFAULT_INTAKE,
         tuning: Tuning | None = None,
     ) -> None:
         self._handler = handler
         self._broker = broker
-        self.group = group
-        self._start = start
-        self._required = required
-        self._part = part
+        self.group = intake.group or handler.name
+        self._intake = intake
         self._tuning = tuning
         self._past = ConsumerCounts()
         self._consumer: Consumer | None = None
-        self.counts = LoopCounts()
+        self.counts = LoopCounts(patience=Patience(handler.name))
         self.n_lost_streams = 0
 
     def run(self, agenda: Agenda, shell: Shell) -> None:
@@ -110,10 +105,10 @@ class ConsumerLoop:
             address,
             broker=self._broker,
             group=self.group,
-            start=self._start,
-            required=self._required,
+            start=self._intake.start,
+            required=self._intake.required,
             retry_timeout_s=None,
-            part=self._part,
+            part=self._intake.part,
         )
 
     def snapshot(self) -> Snapshot:
@@ -125,7 +120,7 @@ class ConsumerLoop:
             "received": counts.n_delivered,
             "handled": self.counts.n_handled,
             "failed": self.counts.n_failed,
-            "held_up": self.counts.n_held_up,
+            "held_up": self.counts.patience.n_held_up,
             "redelivered": counts.n_redelivered,
             "skipped": counts.n_skipped,
             "corrupt": counts.n_corrupt,
@@ -152,11 +147,7 @@ def run_handler(
     where: str,
     *,
     broker: str | None = None,
-    group: str | None = None,
-    start: Start = "start",
-    follow: bool = False,
-    required: bool = False,
-    part: int | None = None,
+    intake: Intake = DEFAULT_INTAKE,
     metrics_port: int | None = None,
     surroundings: Surroundings | None = None,
 ) -> int:
@@ -171,16 +162,8 @@ def run_handler(
         see `beamstream.service.consuming.offline`.
     broker : str, optional
         The broker's URL; default: `STREAM_BROKER`, else the local one.
-    group : str, optional
-        The consumer group; default: the handler's name.
-    start : "start", "newest" or int
-        Where a new group begins.
-    follow : bool
-        Wait for what is not there yet: the stream, or further streams of the data source.
-    required : bool
-        Whether the group holds data in memory until it has acknowledged it.
-    part : int, optional
-        Of streams whose messages are datasets, give the handler only this part of each, from 1.
+    intake : Intake
+        As which group, from where on, whether to wait for more, and which part of the messages.
     metrics_port : int, optional
         Port for Prometheus, on loopback.
     surroundings : callable, optional
@@ -196,45 +179,34 @@ def run_handler(
     AddressError, UsageError
         If `where` cannot be meant.
     StreamNotFoundError
-        If there is nothing there and `follow` is off, or the one stream that was named is deleted.
+        If there is nothing there and nothing is to be waited for, or the one stream that was named is deleted.
     ServerUnavailableError, ServerRefusedError
         If the broker cannot be used at the start; once the service runs, a lost broker is waited for.
     """
     surroundings = surroundings or partial(service_shell, handler.name, metrics_port=metrics_port)
     if is_path(where):
-        return _run_offline(handler, where, broker, group, start, follow, part, surroundings)
+        return _run_offline(handler, where, broker, intake, surroundings)
     url, text = split_url(where)
     at = parse_where(text)
     broker = broker_url(url or broker)
     server = Server(broker)
     server.check()
-    group = group or handler.name
-    tuning = find_tuning(handler, server, at, group)
-    loop = ConsumerLoop(handler, broker, group=group, start=start, required=required, part=part, tuning=tuning)
+    tuning = find_tuning(handler, server, at, intake.group or handler.name)
+    loop = ConsumerLoop(handler, broker, intake, tuning)
     with contextlib.ExitStack() as stack:
-        if required and isinstance(at, SourceAddress):
-            stack.enter_context(joining_early(server, at, loop.group, start))
+        if intake.required and isinstance(at, SourceAddress):
+            stack.enter_context(joining_early(server, at, loop.group, intake.start))
         shell = stack.enter_context(surroundings(loop.snapshot))
-        loop.run(Agenda(at, server, follow=follow), shell)
+        loop.run(Agenda(at, server, follow=intake.follow), shell)
         status = shell.exit_status(failed=loop.failed)
     server.close()
     return status
 
 
-def _run_offline(
-    handler: Handler,
-    where: str,
-    broker: str | None,
-    group: str | None,
-    start: Start,
-    follow: bool,
-    part: int | None,
-    surroundings: Surroundings,
-) -> int:
+def _run_offline(handler: Handler, where: str, broker: str | None, intake: Intake, surroundings: Surroundings) -> int:
     from .offline import open_offline  # and with it the formats of files
 
-    path = Path(where).expanduser()
-    loop = open_offline(handler, path, broker_url(broker), start=start, follow=follow, part=part, group=group)
+    loop = open_offline(handler, Path(where).expanduser(), broker_url(broker), intake)
     with surroundings(loop.snapshot) as shell:
         loop.run(shell)
         return shell.exit_status(failed=loop.failed)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from beamstream.consumer.feed import Start
 from beamstream.errors import BeamstreamError, CannotGoOnError, StreamFinishedError, UsageError
@@ -24,7 +23,8 @@ from beamstream.protocol.client import Server
 from beamstream.service.shell import Shell
 
 from .handler import Handler, StreamEnd, StreamStart, commits_of
-from .visit import NOT_NOW, RETRY_EVERY_S
+from .intake import DEFAULT_INTAKE, Intake
+from .patience import NOT_NOW, Patience
 
 log = logging.getLogger(__name__)
 
@@ -45,32 +45,35 @@ class OfflineLoop:
     ----------
     handler : Handler
         What is done with the frames.
-    reader : OfflineReader
+    path : Path
         Where they are.
     broker : str
         URL of the broker, for handlers that publish.
-    start : "start", "newest" or int
-        Where it begins.
+    intake : Intake
+        Where it begins, and which part of the messages is wanted.
     """
 
-    def __init__(self, handler: Handler, path: Path, broker: str, *, start: Start, part: int | None) -> None:
+    def __init__(self, handler: Handler, path: Path, broker: str, intake: Intake = DEFAULT_INTAKE) -> None:
         self._handler = handler
         self._path = path
         self._broker = broker
-        self._start = start
-        self._part = part
-        self._reader = OfflineReader(path, start=start, part=part)
+        self._intake = intake
+        self._reader = self._read_from(intake.start)
         self._state = self._reader.state
         self._passed_id = 0
         self._commits = commits_of(handler)
         self._n_uncommitted = self._uncommitted_bytes = 0
         self._committed_at = 0.0
-        self.n_handled = self.n_failed = self.n_held_up = self.n_there = 0
+        self._patience = Patience(handler.name)
+        self.n_handled = self.n_failed = self.n_there = 0
+
+    def _read_from(self, start: Start) -> OfflineReader:
+        return OfflineReader(self._path, start=start, part=self._intake.part)
 
     def run(self, shell: Shell) -> None:
         """Handle everything that there is, or until the service is to stop."""
         try:
-            if self._until_possible(self._open, shell):
+            if self._patience.until_possible(self._open, shell):
                 self._read(shell)
         finally:
             self._reader.close()
@@ -85,7 +88,7 @@ class OfflineLoop:
                 metadata=self._reader.metadata,
                 n_expected=self._state.n_expected,
                 broker=self._broker,
-                n_parts=1 if self._part is not None else self._state.n_parts,
+                n_parts=1 if self._intake.part is not None else self._state.n_parts,
             )
         )
         log.info("%s: %s begins, as %s", self._handler.name, self._path, self._reader.address)
@@ -98,22 +101,22 @@ class OfflineLoop:
                 shell.progress.tick()
                 ended = not self._take_next(shell)
                 if ended or shell.stop.is_set() or self._is_commit_due():
-                    self._until_possible(self._commit, shell)
+                    self._patience.until_possible(self._commit, shell)
         except Exception:
             self._handler.close(None)
             raise
         end = self._end() if ended and not shell.stop.is_set() else None
-        if not self._until_possible(lambda: self._close(end), shell):
+        if not self._patience.until_possible(lambda: self._close(end), shell):
             self._close(None)
 
     def _go_on_where_it_was(self) -> None:
-        if not isinstance(self._handler, Continuing) or self._start != "start":
+        if not isinstance(self._handler, Continuing) or self._intake.start != "start":
             return
         next_id = self._handler.next_id()
         if next_id > 1:
             log.info("%s: what is below message %d is there already", self._handler.name, next_id)
             self._reader.close()
-            self._reader = OfflineReader(self._path, start=next_id, part=self._part)
+            self._reader = self._read_from(next_id)
             self._passed_id = next_id - 1
             self.n_there = min(next_id - 1, self._state.n_entries)
 
@@ -126,7 +129,7 @@ class OfflineLoop:
             return False
         self._note_gaps(frame.message_id - 1)
         self._passed_id = max(self._passed_id, frame.message_id)
-        if self._until_possible(lambda: self._handle(frame), shell):
+        if self._patience.until_possible(lambda: self._handle(frame), shell):
             self._n_uncommitted += 1
             self._uncommitted_bytes += frame.header.payload_bytes
         return True
@@ -157,21 +160,6 @@ class OfflineLoop:
         if last_id > self._passed_id:
             self._handler.gap(Gap(first_id=self._passed_id + 1, last_id=last_id, reason=STATED))
         self._passed_id = max(self._passed_id, last_id)
-
-    def _until_possible(self, step: Callable[[], Any], shell: Shell) -> bool:
-        """Take a step, again and again while the handler cannot now; False where the service is to stop before."""
-        while True:
-            try:
-                step()
-            except NOT_NOW as error:
-                if not self.n_held_up:
-                    log.warning("%s cannot go on: %s; trying again until it can", self._handler.name, error)
-                self.n_held_up += 1
-                shell.progress.tick()
-                if shell.stop.wait(RETRY_EVERY_S):
-                    return False
-            else:
-                return True
 
     def _commit(self) -> None:
         self._handler.commit()
@@ -213,7 +201,7 @@ class OfflineLoop:
             "handled": self.n_handled,
             "there_already": self.n_there,
             "failed": self.n_failed,
-            "held_up": self.n_held_up,
+            "held_up": self._patience.n_held_up,
             "skipped": counts.n_skipped,
             "corrupt": counts.n_corrupt,
             "missing": counts.n_missing,
@@ -234,9 +222,7 @@ class OfflineLoop:
         return bool(self.n_failed or self._reader.counts.n_corrupt)
 
 
-def open_offline(
-    handler: Handler, path: Path, broker: str, *, start: Start, follow: bool, part: int | None, group: str | None
-) -> OfflineLoop:
+def open_offline(handler: Handler, path: Path, broker: str, intake: Intake = DEFAULT_INTAKE) -> OfflineLoop:
     """Return the loop for a path.
 
     Raises
@@ -248,7 +234,7 @@ def open_offline(
     ServerUnavailableError, ServerRefusedError
         If the handler publishes, and the broker cannot be used.
     """
-    for name, wanted in (("--follow", follow), (f"--group {group}", group is not None)):
+    for name, wanted in (("--follow", intake.follow), (f"--group {intake.group}", intake.group is not None)):
         if wanted:
             raise UsageError(
                 f"{name}: {path} is a path, read as it is, by this process alone; "
@@ -259,7 +245,7 @@ def open_offline(
             f"{handler.name} adds up over the streams of a broker, and {path} is a path; "
             "'stream produce replay' puts it through one"
         )
-    loop = OfflineLoop(handler, path, broker, start=start, part=part)
+    loop = OfflineLoop(handler, path, broker, intake)
     if isinstance(handler, Continuing):
         server = Server(broker)
         server.check()

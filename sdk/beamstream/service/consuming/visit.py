@@ -19,10 +19,8 @@ from typing import TypeVar
 from beamstream.consumer import Consumer
 from beamstream.errors import (
     BeamstreamError,
-    BufferFullError,
     CannotGoOnError,
     NothingNewError,
-    RetryLaterError,
     ServerUnavailableError,
     StreamFinishedError,
 )
@@ -32,6 +30,7 @@ from beamstream.service.shell import Shell
 from beamstream.service.tuning import Tuning
 
 from .handler import Handler, StreamEnd, StreamStart, commits_of
+from .patience import NOT_NOW, Patience
 
 log = logging.getLogger(__name__)
 
@@ -40,29 +39,19 @@ T = TypeVar("T")
 LOOK_EVERY_S = 0.1
 """How long the next frame is waited for before anything else is seen to [s]."""
 
-RETRY_EVERY_S = 1.0
-"""Pause before a handler that could not go on is asked again [s]."""
-
-COMPLAIN_EVERY_S = 30.0
-"""How often the log says that a handler still cannot go on [s]."""
-
 SILENCE_S = 5.0
 """How long an open stream may be silent before another one that waits is taken [s]; as long as a gap stays open."""
-
-NOT_NOW = (RetryLaterError, ServerUnavailableError, BufferFullError)
-"""What a handler raises that cannot go on now, through no fault of the frame."""
 
 
 @dataclass(slots=True)
 class LoopCounts:
-    """What a consumer service did so far, over all its streams."""
+    """What a consumer service did so far, over all its streams, and its patience with the handler."""
 
+    patience: Patience
     n_streams: int = 0
     n_handled: int = 0
     n_failed: int = 0
-    n_held_up: int = 0
     retries: RetryCounts = field(default_factory=RetryCounts)
-    complained_at: float = -COMPLAIN_EVERY_S
 
     def patiently(self, call: Callable[[], T], shell: Shell) -> T:
         """Call the server; wait for it if it is lost, unless the service is to stop."""
@@ -186,14 +175,7 @@ class Visit:
         start = self._patiently(self._describe)
         self._counts.n_streams += 1
         log.info("%s: %s begins", self._handler.name, self._consumer.address)
-        while not self._opened:
-            try:
-                self._handler.open(start)
-            except NOT_NOW as error:
-                if self._wait(error):
-                    return
-            else:
-                self._opened = True
+        self._opened = self._counts.patience.until_possible(lambda: self._handler.open(start), self._shell)
 
     def _describe(self) -> StreamStart:
         state = self._consumer.state
@@ -226,7 +208,7 @@ class Visit:
                 self._handler.handle(frame)
             except NOT_NOW as error:
                 self._commit_once()  # what came before need not wait for this one
-                if self._wait(error):
+                if not self._wait(error):
                     self._consumer.hand_back(frame)
                     return
             except CannotGoOnError:
@@ -267,19 +249,12 @@ class Visit:
             self._patiently(partial(self._consumer.negative_acknowledge, frame, why=why))
 
     def _wait(self, error: Exception) -> bool:
-        """Wait before the handler is asked again; True when the service is to stop instead."""
-        now = time.monotonic()
-        if now - self._counts.complained_at >= COMPLAIN_EVERY_S:
-            self._counts.complained_at = now
-            log.warning("%s cannot go on: %s; trying again until it can", self._handler.name, error)
-        self._counts.n_held_up += 1
-        self._shell.progress.tick()
-        return self._shell.stop.wait(RETRY_EVERY_S)
+        return self._counts.patience.wait(error, self._shell)
 
     def _commit(self) -> bool:
         """Make safe and acknowledge what was handled; False where the service is to stop before that was possible."""
         while (error := self._commit_once()) is not None:
-            if self._wait(error):
+            if not self._wait(error):
                 self._hand_back_uncommitted()
                 return False
         return True
@@ -322,7 +297,7 @@ class Visit:
                 if end is None:
                     log.warning("%s leaves %s as it is: %s", self._handler.name, self._consumer.address, error)
                     return
-                if self._wait(error):
+                if not self._wait(error):
                     end = None
             else:
                 break

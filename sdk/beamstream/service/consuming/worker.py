@@ -19,9 +19,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from beamstream.address import Address
-from beamstream.consumer.feed import Start
 from beamstream.errors import BeamstreamError, UsageError
 from beamstream.metrics import Snapshot
+from beamstream.service.allocation import keep_freed_memory
 from beamstream.service.processing.handler import as_handler
 from beamstream.service.processing.processor import Processor
 from beamstream.service.shell import Shell
@@ -29,6 +29,7 @@ from beamstream.stop import Stop, handling_signals
 
 from .consume import run_handler
 from .handler import Handler
+from .intake import Intake
 
 TELL_EVERY_S = 0.25
 """How often a worker says what it has counted [s]: as often as the line on a terminal changes."""
@@ -43,18 +44,14 @@ class Work:
     make : callable
         Makes the processor, or the handler; has to be importable by name: a class, a function of a module, or a
         `partial` of one.
-    where, broker, group, start, follow, required, part
+    where, broker, intake
         See `run_handler`.
     """
 
     make: Callable[[], Processor | Handler]
     where: str
     broker: str | None
-    group: str | None
-    start: Start
-    follow: bool
-    required: bool
-    part: int | None
+    intake: Intake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,16 +195,13 @@ def run_worker(work: Work, connection: Connection, levels: Mapping[str, int]) ->
     logging.root.addHandler(PipeHandler(link))
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
+    keep_freed_memory()
     try:
         status = run_handler(
             as_handler(work.make()),
             work.where,
             broker=work.broker,
-            group=work.group,
-            start=work.start,
-            follow=work.follow,
-            required=work.required,
-            part=work.part,
+            intake=work.intake,
             surroundings=partial(worker_shell, link),
         )
     except BeamstreamError as error:

@@ -37,6 +37,10 @@ and long enough for somebody to start it again. A member that needs longer for o
 WAIT_S = 1.0
 """How long a lost or full server is waited for before the loop is asked to come again [s]: it has signals to see to."""
 
+GATHER_S = 0.04
+"""How long results are gathered for one call to the server [s], while they come one behind the other: no longer than
+somebody who watches notices, and a call for each would cost a twentieth of what finding its peaks does."""
+
 CLOSE_TIMEOUT_S = 30.0
 """How long an interrupted service tries to send its results [s]; the rest is made again by its successor."""
 
@@ -71,6 +75,7 @@ class DerivedStream:
             n_expected=stream.n_expected,
             patience_s=PATIENCE_S,
             block_timeout_s=WAIT_S,
+            gather_s=GATHER_S,
             retry_timeout_s=None,
         )
 

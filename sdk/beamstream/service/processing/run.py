@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from beamstream.address import is_path, parse_where, split_url
-from beamstream.consumer.feed import Start
 from beamstream.errors import UsageError
 from beamstream.protocol.client import Server, broker_url
+from beamstream.service.allocation import keep_freed_memory
 from beamstream.service.consuming.consume import run_handler
 from beamstream.service.consuming.handler import Handler
+from beamstream.service.consuming.intake import DEFAULT_INTAKE, Intake
 from beamstream.service.consuming.worker import Work
 from beamstream.service.consuming.workers import Supervisor
 from beamstream.service.shell import service_shell
@@ -24,11 +25,7 @@ def run_processor(
     *,
     workers: int = 1,
     broker: str | None = None,
-    group: str | None = None,
-    start: Start = "start",
-    follow: bool = False,
-    required: bool = False,
-    part: int | None = None,
+    intake: Intake = DEFAULT_INTAKE,
     metrics_port: int | None = None,
 ) -> int:
     """Process the frames of streams, or give them to a handler, until these are finished or a signal asks to end.
@@ -40,7 +37,7 @@ def run_processor(
         of a module, or a `functools.partial` of one.
     workers : int
         How many processes share the work, as members of one group.
-    where, broker, group, start, follow, required, part, metrics_port
+    where, broker, intake, metrics_port
         See `run_handler`.
 
     Returns
@@ -60,28 +57,9 @@ def run_processor(
     if workers < 1:
         raise UsageError(f"--workers {workers}: one at least has to do the work")
     if workers > 1:
-        work = Work(
-            make=make,
-            where=where,
-            broker=broker,
-            group=group,
-            start=start,
-            follow=follow,
-            required=required,
-            part=part,
-        )
-        return _run_workers(work, workers, metrics_port)
-    return run_handler(
-        as_handler(make()),
-        where,
-        broker=broker,
-        group=group,
-        start=start,
-        follow=follow,
-        required=required,
-        part=part,
-        metrics_port=metrics_port,
-    )
+        return _run_workers(Work(make=make, where=where, broker=broker, intake=intake), workers, metrics_port)
+    keep_freed_memory()
+    return run_handler(as_handler(make()), where, broker=broker, intake=intake, metrics_port=metrics_port)
 
 
 def _run_workers(work: Work, n_workers: int, metrics_port: int | None) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from beamstream.consumer.feed import Start
 from beamstream.frame import Frame
 from beamstream.service.consuming.consume import run_handler
 from beamstream.service.consuming.handler import StreamStart
+from beamstream.service.consuming.intake import DEFAULT_INTAKE, Intake
 from beamstream.service.processing.processor import Output, Result
 
 from .handler import PERIOD_S, ReducerHandler
@@ -55,10 +55,7 @@ def run_reducer(
     where: str,
     *,
     broker: str | None = None,
-    group: str | None = None,
-    start: Start = "start",
-    follow: bool = False,
-    required: bool = False,
+    intake: Intake = DEFAULT_INTAKE,
     period_s: float = PERIOD_S,
     metrics_port: int | None = None,
 ) -> int:
@@ -72,7 +69,7 @@ def run_reducer(
     ----------
     reducer : Reducer
         What is done.
-    where, broker, group, start, follow, required, metrics_port
+    where, broker, intake, metrics_port
         As in `run_handler`.
     period_s : float
         Shortest time between two published results [s]; after the last message one is published in any case.
@@ -87,14 +84,5 @@ def run_reducer(
     BeamstreamError
         As `run_handler`; `CannotGoOnError` where the newest result cannot be read, or another process has taken over.
     """
-    handler = ReducerHandler(reducer, from_start=start == "start", period_s=period_s)
-    return run_handler(
-        handler,
-        where,
-        broker=broker,
-        group=group,
-        start=start,
-        follow=follow,
-        required=required,
-        metrics_port=metrics_port,
-    )
+    handler = ReducerHandler(reducer, from_start=intake.start == "start", period_s=period_s)
+    return run_handler(handler, where, broker=broker, intake=intake, metrics_port=metrics_port)

@@ -125,6 +125,7 @@ def test_lists_of_peaks_stand_where_crystfel_looks_for_them(group: h5py.Group) -
 def test_lists_of_peaks_of_different_lengths_are_left_out(group: h5py.Group) -> None:
     columns = Columns(group, group.file.require_group("entry"))
     columns.put(0, OWN, {"peaks": {"fs": [1], "ss": [1, 2]}})
+    columns.write(1)
     assert columns.left_out == {"peaks": "its lists are of different lengths"}
 
 
