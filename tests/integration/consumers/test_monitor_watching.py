@@ -132,6 +132,11 @@ class Page:
 
         return self.wait(found)  # type: ignore[no-any-return]
 
+    def buffer(self, *, n_spilled: int) -> dict[str, Any] | None:
+        """Return numbers of a buffer that has moved as many messages to disk."""
+        told = (one["buffer"] for one in self.documents if one["t"] == "numbers")
+        return next((buffer for buffer in told if (buffer["n_spilled"] or 0) >= n_spilled), None)
+
     def lost(self) -> dict[str, Any] | None:
         """Return numbers of a time when the server was lost."""
         told = (one for one in self.documents if one["t"] == "numbers" and not one["buffer"]["reachable"])
@@ -424,10 +429,9 @@ def test_a_written_file_and_segments_show_what_the_stream_did_and_the_disk_is_in
             hits = Address("11012345", "eiger-hits", "run_001")
             assert run_handler(WriteHandler(tmp_path, "{stream}.nxs"), str(hits), broker=server.url) == 0
             page = watch(server.url)
-            buffers = lambda: [one["buffer"] for one in page.documents if one["t"] == "numbers"]
-            told = page.wait(lambda: [buffer for buffer in buffers() if (buffer["n_spilled"] or 0) >= 5])
-            assert told[-1]["folder"] == str(tmp_path / "spill")
-            assert told[-1]["disk_free_bytes"] > 0
+            buffer = page.wait(lambda: page.buffer(n_spilled=5))
+            assert buffer["folder"] == str(tmp_path / "spill")
+            assert buffer["disk_free_bytes"] > 0
     for path, source, n_messages in (
         (tmp_path / "spill" / str(RUN), NAME, 5),
         (tmp_path / "run_001.nxs", f"{NAME}-hits", 3),
