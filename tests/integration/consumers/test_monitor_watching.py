@@ -195,6 +195,10 @@ def test_the_newest_frame_is_shown_at_the_pace_of_its_producer_and_a_source_may_
         assert (document["dtype"], document["kinds"], document["geometry"]) == ("<u2", ["frame", "sum", "max"], None)
         producer.finish(5)
     assert page.numbers(life="finished")["state"] == "complete"
+    (history,) = [one for one in page.board.documents() if one["t"] == "history"]
+    assert len(history["time_s"]) == len(history["rate_hz"]) == len(history["age_s"]) == len(history["hit_rate"]) > 1
+    assert max(filter(None, history["rate_hz"])) > 0
+    assert not [one for one in page.documents if one["t"] == "history"], "only those who come later need it"
 
 
 def test_the_next_run_appears_by_itself_and_the_one_before_has_its_receipt(broker, watch):
@@ -281,6 +285,9 @@ def test_panels_are_shown_where_they_are_with_their_peaks(broker, watch):
     document = page.document("run", assembled=True)["geometry"]
     assert (document["beam"], document["pixel_m"], document["distance_m"]) == ([100.0, 60.0], [1e-4, 1e-4], 0.1)
     assert document["wavelength_a"] == pytest.approx(1.0)
+
+    follows = watch(broker)  # without a geometry of its own
+    assert follows.wait(lambda: follows.picture("frame", 3).shape == (115, 210), "frame")
 
     exact = page.watching.archive.pixel(picture, 15, 80)
     assert exact.raw == {"fs": 5, "ss": 65, "panel": "b"}
@@ -507,6 +514,9 @@ def test_a_mask_that_is_drawn_is_that_of_the_peak_finder_and_of_the_pictures(bro
     left = [[0, 0], [100, 0], [100, 100], [0, 100]]
     drawn = page.watching.control.draw_mask(NAME, [{"polygon": left}])
     assert drawn == {"n_masked": 100 * 100, "version": 2}
+    page.wait(lambda: page.picture("frame", 3).mask is not None, "frame")  # at once, although no frame has come
+    assert page.picture("frame", 3).about.numbers["n_masked"] == 100 * 100
+    assert page.picture("sum").n_frames == 1, "it is the same frame"
     hole = [[10, 10], [20, 10], [20, 20], [10, 20]]
     assert page.watching.control.draw_mask(NAME, [{"polygon": hole, "erase": True}])["n_masked"] == 9_900
     store = ParameterStore(Server(broker), SOURCE, "peaks")

@@ -79,6 +79,7 @@ class RunPictures:
         self._due_at: dict[Kind, float] = {}
         self._powder_sizes: dict[Kind, int] = {}
         self._said: set[str] = set()
+        self._generation = desk.scenes.generation(run.source)
 
     def look(self) -> None:
         """Show what is new and due.
@@ -89,6 +90,10 @@ class RunPictures:
             If the server cannot be asked.
         """
         run = self._run
+        if (generation := self._desk.scenes.generation(self.name)) != self._generation:
+            self._generation = generation
+            self._shown, self._shown_hit = (0, False), 0  # once more, with the other mask or geometry
+            self._powder_sizes = {}
         if self._is_due("frame", FRAME_KINDS):
             self._show_newest(run)
         if run.hits is not None and self._is_due("hit", HIT_KINDS):
@@ -176,7 +181,8 @@ class RunPictures:
         self._desk.board.put_picture(picture)
         self._desk.counts["frames_shown"] += 1
         self._keep(run, frame, said, is_hit=False)
-        run.powder.add(frame.message_id, frame.header.timestamp_ns, array)
+        if frame.message_id > run.powder.newest_id:  # it may be shown again, with its peaks
+            run.powder.add(frame.message_id, frame.header.timestamp_ns, array)
         if said is not None and said.hit:
             self._add_hit(run, frame, array)
             if run.hits is None:

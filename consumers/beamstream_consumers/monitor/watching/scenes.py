@@ -68,6 +68,10 @@ class Scenes:
             geometry=self._geometry if self._geometry is not None else found_geometry,
         )
 
+    def generation(self, source: str) -> int:
+        """Return how often mask and geometry of a source were others."""
+        return self._generation.get(source, 0)
+
     def tuned(self, source: str) -> object:
         """Return what names mask and geometry that were taken over last; None where none were."""
         return self._tuned.get(source)
