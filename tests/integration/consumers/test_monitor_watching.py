@@ -132,6 +132,11 @@ class Page:
 
         return self.wait(found)  # type: ignore[no-any-return]
 
+    def buffer(self, *, n_spilled: int) -> dict[str, Any] | None:
+        """Return numbers of a buffer that has moved as many messages to disk."""
+        told = (one["buffer"] for one in self.documents if one["t"] == "numbers")
+        return next((buffer for buffer in told if (buffer["n_spilled"] or 0) >= n_spilled), None)
+
     def lost(self) -> dict[str, Any] | None:
         """Return numbers of a time when the server was lost."""
         told = (one for one in self.documents if one["t"] == "numbers" and not one["buffer"]["reachable"])
@@ -190,6 +195,10 @@ def test_the_newest_frame_is_shown_at_the_pace_of_its_producer_and_a_source_may_
         assert (document["dtype"], document["kinds"], document["geometry"]) == ("<u2", ["frame", "sum", "max"], None)
         producer.finish(5)
     assert page.numbers(life="finished")["state"] == "complete"
+    (history,) = [one for one in page.board.documents() if one["t"] == "history"]
+    assert len(history["time_s"]) == len(history["rate_hz"]) == len(history["age_s"]) == len(history["hit_rate"]) > 1
+    assert max(filter(None, history["rate_hz"])) > 0
+    assert not [one for one in page.documents if one["t"] == "history"], "only those who come later need it"
 
 
 def test_the_next_run_appears_by_itself_and_the_one_before_has_its_receipt(broker, watch):
@@ -277,6 +286,9 @@ def test_panels_are_shown_where_they_are_with_their_peaks(broker, watch):
     assert (document["beam"], document["pixel_m"], document["distance_m"]) == ([100.0, 60.0], [1e-4, 1e-4], 0.1)
     assert document["wavelength_a"] == pytest.approx(1.0)
 
+    follows = watch(broker)  # without a geometry of its own
+    assert follows.wait(lambda: follows.picture("frame", 3).shape == (115, 210), "frame")
+
     exact = page.watching.archive.pixel(picture, 15, 80)
     assert exact.raw == {"fs": 5, "ss": 65, "panel": "b"}
     assert exact.value == image_of(3)[65, 5]
@@ -285,6 +297,17 @@ def test_panels_are_shown_where_they_are_with_their_peaks(broker, watch):
     assert page.watching.archive.pixel(picture, 15, 55).why == "outside", "between the panels"
     assert page.watching.archive.pixel(picture, 0, 0).why == "no value"
     assert page.watching.archive.pixel(picture, 0, 115).why == "outside"
+
+
+def test_of_datasets_the_first_part_is_shown_and_that_is_said(broker, watch):
+    page = watch(broker)
+    with Producer(RUN, broker=broker, n_parts=2) as producer:
+        for part in (1, 2):
+            producer.send_array(1, image_of(part), part=part)
+        producer.flush()
+        np.testing.assert_array_equal(page.picture("frame", 1).image, image_of(1))
+        producer.finish(1)
+    assert "2 parts; the first one is shown" in page.log()
 
 
 # --- any message -------------------------------------------------------------------------------------------------
@@ -413,10 +436,9 @@ def test_a_written_file_and_segments_show_what_the_stream_did_and_the_disk_is_in
             hits = Address("11012345", "eiger-hits", "run_001")
             assert run_handler(WriteHandler(tmp_path, "{stream}.nxs"), str(hits), broker=server.url) == 0
             page = watch(server.url)
-            told = page.wait(lambda: [one["buffer"] for one in page.documents if one.get("buffer", {}).get("folder")])
-            assert told[-1]["folder"] == str(tmp_path / "spill")
-            assert told[-1]["n_spilled"] >= 5
-            assert told[-1]["disk_free_bytes"] > 0
+            buffer = page.wait(lambda: page.buffer(n_spilled=5))
+            assert buffer["folder"] == str(tmp_path / "spill")
+            assert buffer["disk_free_bytes"] > 0
     for path, source, n_messages in (
         (tmp_path / "spill" / str(RUN), NAME, 5),
         (tmp_path / "run_001.nxs", f"{NAME}-hits", 3),
@@ -492,6 +514,9 @@ def test_a_mask_that_is_drawn_is_that_of_the_peak_finder_and_of_the_pictures(bro
     left = [[0, 0], [100, 0], [100, 100], [0, 100]]
     drawn = page.watching.control.draw_mask(NAME, [{"polygon": left}])
     assert drawn == {"n_masked": 100 * 100, "version": 2}
+    page.wait(lambda: page.picture("frame", 3).mask is not None, "frame")  # at once, although no frame has come
+    assert page.picture("frame", 3).about.numbers["n_masked"] == 100 * 100
+    assert page.picture("sum").n_frames == 1, "it is the same frame"
     hole = [[10, 10], [20, 10], [20, 20], [10, 20]]
     assert page.watching.control.draw_mask(NAME, [{"polygon": hole, "erase": True}])["n_masked"] == 9_900
     store = ParameterStore(Server(broker), SOURCE, "peaks")
