@@ -61,9 +61,9 @@ def test_the_detector_is_what_was_asked_for() -> None:
     }  # fmt: skip
 
 
-def test_whatever_ends_with_the_stream_is_waited_for_and_only_the_server_stays() -> None:
+def test_whatever_ends_with_the_stream_is_waited_for_and_only_server_and_monitor_stay() -> None:
     started = {"detector", "connector", *consumer_arguments(Path("/data"))}
-    assert set(ENDING) == started
+    assert set(ENDING) == started - {"monitor"}
     assert {name for names in DRAIN_ORDER for name in names} == started
 
 
@@ -72,5 +72,5 @@ def test_connector_and_consumers_speak_of_the_same_stream() -> None:
     assert f"{connector[connector.index('--to') + 1]}/{connector[connector.index('--stream-template') + 1]}" == str(
         STREAM
     )
-    for arguments in consumer_arguments(Path("/data")).values():
-        assert arguments[2] == str(STREAM)
+    for name, arguments in consumer_arguments(Path("/data")).items():
+        assert arguments[2] == str(STREAM.source_address if name == "monitor" else STREAM)
