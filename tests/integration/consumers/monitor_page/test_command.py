@@ -21,7 +21,6 @@ from beamstream import Address, Producer
 from beamstream.errors import AddressError, BeamstreamError, ServerUnavailableError, UsageError
 from beamstream.offline.errors import NoRecordingError
 from beamstream_consumers.monitor import monitor
-from beamstream_consumers.monitor.serving import has_desktop
 from beamstream_consumers.monitor.web.errors import MonitorAccessError, MonitorAddressError
 
 ADDRESS = Address("11012345", "eiger", "run_001")
@@ -139,11 +138,3 @@ def test_what_cannot_be_is_said_with_what_to_do(
 ) -> None:
     with pytest.raises(error, match=words):
         monitor(where, **{"port": 0, **options})
-
-
-def test_a_browser_is_opened_where_somebody_sees_it() -> None:
-    assert has_desktop({"DISPLAY": ":0"})
-    assert has_desktop({"WAYLAND_DISPLAY": "wayland-0"})
-    assert not has_desktop({})
-    assert not has_desktop({"DISPLAY": ""})
-    assert not has_desktop({"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"})
