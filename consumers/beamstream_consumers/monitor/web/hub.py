@@ -7,6 +7,7 @@ viewers. Each then looks at the board itself, so whatever came in between is pas
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -173,8 +174,9 @@ class Hub:
     def _changed(self, change: Change) -> None:
         """Be told by the board, in a watcher's thread."""
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._deliver, change)
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended since the board looked who listens
+                loop.call_soon_threadsafe(self._deliver, change)
 
     def _deliver(self, change: Change) -> None:
         if isinstance(change, NewDocument):

@@ -89,5 +89,7 @@ class Pane:
         return self._sent_s.pop(seq, None) is not None
 
     def forgive(self) -> None:
-        """Give all credits back: what is on its way will not be drawn."""
+        """Give all credits back: what is on its way will not be drawn, and is to be sent again."""
+        if self._sent_s:
+            self._last = self.settled = None
         self._sent_s.clear()

@@ -210,6 +210,9 @@ def test_a_hidden_page_gets_numbers_and_no_pictures(serve: Serve) -> None:
     assert page.picture().header["id"] == 6
     served.detector.send()
     assert page.picture().header["id"] == 7  # all credits were back
+    for hidden in (True, False):
+        page.say(t="hide", hidden=hidden)
+    assert page.picture().header["id"] == 7  # the page had no time to draw it
 
 
 def test_a_closed_pane_gets_nothing_and_panes_have_credits_of_their_own(serve: Serve) -> None:
