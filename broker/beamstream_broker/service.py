@@ -38,6 +38,9 @@ disk has filled up again what was freed, and waits."""
 BUSY_FOR_S = 1.0
 """How long such a time lasts after the last time that something had to go [s]."""
 
+SPILLING_FOR_S = 5.0
+"""How long messages are said to go to disk after the last one that did [s]: slow streams have some seconds between."""
+
 LOG_EVERY_S = 60.0
 """How often the log hears what the server does [s]."""
 
@@ -102,6 +105,7 @@ class BrokerService:
         self._troubles: set[str] = set()
         self._relieved_at = -BUSY_FOR_S
         self._n_spilled = 0
+        self._spilled_at = -SPILLING_FOR_S
 
     def run(self, ready: Callable[[], None], metrics_port: int | None) -> int:
         """Look after the server until SIGINT or SIGTERM; returns the exit status.
@@ -204,15 +208,16 @@ class BrokerService:
         disk = self._disk
         if disk is None:
             return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="")
-        n_spilled = disk.spilling.counts.n_spilled
-        is_spilling, self._n_spilled = n_spilled > self._n_spilled, n_spilled
+        n_spilled, now_s = disk.spilling.counts.n_spilled, time.monotonic()
+        if n_spilled > self._n_spilled:
+            self._n_spilled, self._spilled_at = n_spilled, now_s
         return Presence(
             host=socket.gethostname(),
             pid=os.getpid(),
             folder=str(disk.root),
             flaw=disk.flaw,
             n_spilled=n_spilled,
-            spilling=is_spilling,
+            spilling=now_s - self._spilled_at < SPILLING_FOR_S,
             disk_free_bytes=disk.free_bytes(),
         )
 

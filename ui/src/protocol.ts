@@ -250,4 +250,6 @@ export interface Picture {
   decode_ms: number;
   /** performance.now() when it came. */
   arrived_ms: number;
+  /** How much later than a short message it came [s]; null or absent where that is not known. */
+  late_s?: number | null;
 }

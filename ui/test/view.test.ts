@@ -10,6 +10,7 @@ import {
   levelFor,
   MOST_ZOOM,
   panned,
+  saneView,
   toCanvas,
   toPicture,
   visibleRect,
@@ -60,6 +61,13 @@ test('zooming keeps what is under the cursor', () => {
 test('zooming ends at 96 times, and below half of the fit', () => {
   assert.equal(zoomedAt(null, shape, canvas, [600, 400], 1e9).zoom, MOST_ZOOM);
   near([zoomedAt(null, shape, canvas, [600, 400], 1e-9).zoom], [fitView(shape, canvas).zoom / 2]);
+});
+
+test('a view from an address is one that can be drawn, or none', () => {
+  assert.equal(saneView({ x: NaN, y: 0, zoom: 1 }), null);
+  assert.equal(saneView({ x: 0, y: 0, zoom: 0 }), null);
+  assert.equal(saneView(null), null);
+  assert.deepEqual(saneView({ x: 1, y: 2, zoom: 1e9 }), { x: 1, y: 2, zoom: MOST_ZOOM });
 });
 
 test('panning moves by device pixels, and not away from the picture', () => {
@@ -147,6 +155,18 @@ test('wishes are sent when something is missing, and not before', () => {
   ask({ mask: false, view: { ...view, x: 1400, zoom: 20 } });
   assert.equal(sent.length, 5, 'far fewer pixels are needed');
   mock.timers.reset();
+});
+
+test('where a step has led needs no wish, and the next wish says it', () => {
+  const sent: PaneWish[] = [];
+  const asker = new Wishes(0, { send: (request) => void sent.push(request as PaneWish), on: () => {}, recycle: () => {} });
+  asker.update(state, frameOf(null, shape, canvas), canvas, shape, null);
+  const at = { stream: 'run_1', id: 7 };
+  asker.stands(at);
+  asker.update({ ...state, at }, frameOf(null, shape, canvas), canvas, shape, null);
+  assert.equal(sent.length, 1);
+  asker.update({ ...state, at, mask: false }, frameOf(null, shape, canvas), canvas, shape, null);
+  assert.deepEqual(sent[1].at, at);
 });
 
 test('many moves are few wishes, but not only one at the end', () => {

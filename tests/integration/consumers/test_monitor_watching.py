@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
+import hdf5plugin
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,8 +20,9 @@ from beamstream.address import SourceAddress
 from beamstream.errors import MessageNotFoundError, UsageError
 from beamstream.parameters.store import ParameterStore
 from beamstream.protocol.client import Server
-from beamstream.service import run_processor
+from beamstream.service import run_handler, run_processor
 from beamstream_broker.embedded import EmbeddedServer
+from beamstream_broker.service import BrokerService
 from beamstream_consumers.geometry import parse_text
 from beamstream_consumers.geometry.assembly import assemble_pixels
 from beamstream_consumers.monitor.board import Board, Change, NewDocument
@@ -27,11 +31,12 @@ from beamstream_consumers.monitor.pictures.picture import Kind, Picture
 from beamstream_consumers.monitor.watching import Watching
 from beamstream_consumers.peaks import PeakProcessor, PeakSettings
 from beamstream_consumers.peaks.settings import HitRule
+from beamstream_consumers.write import WriteHandler
 
 SOURCE = SourceAddress("11012345", "eiger")
 NAME = str(SOURCE)
 RUN, NEXT_RUN = SOURCE.stream("run_001"), SOURCE.stream("run_002")
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0
 SHAPE = (100, 200)
 
 TWO_PANELS = """
@@ -127,6 +132,11 @@ class Page:
 
         return self.wait(found)  # type: ignore[no-any-return]
 
+    def buffer(self, *, n_spilled: int) -> dict[str, Any] | None:
+        """Return numbers of a buffer that has moved as many messages to disk."""
+        told = (one["buffer"] for one in self.documents if one["t"] == "numbers")
+        return next((buffer for buffer in told if (buffer["n_spilled"] or 0) >= n_spilled), None)
+
     def lost(self) -> dict[str, Any] | None:
         """Return numbers of a time when the server was lost."""
         told = (one for one in self.documents if one["t"] == "numbers" and not one["buffer"]["reachable"])
@@ -185,6 +195,10 @@ def test_the_newest_frame_is_shown_at_the_pace_of_its_producer_and_a_source_may_
         assert (document["dtype"], document["kinds"], document["geometry"]) == ("<u2", ["frame", "sum", "max"], None)
         producer.finish(5)
     assert page.numbers(life="finished")["state"] == "complete"
+    (history,) = [one for one in page.board.documents() if one["t"] == "history"]
+    assert len(history["time_s"]) == len(history["rate_hz"]) == len(history["age_s"]) == len(history["hit_rate"]) > 1
+    assert max(filter(None, history["rate_hz"])) > 0
+    assert not [one for one in page.documents if one["t"] == "history"], "only those who come later need it"
 
 
 def test_the_next_run_appears_by_itself_and_the_one_before_has_its_receipt(broker, watch):
@@ -272,6 +286,9 @@ def test_panels_are_shown_where_they_are_with_their_peaks(broker, watch):
     assert (document["beam"], document["pixel_m"], document["distance_m"]) == ([100.0, 60.0], [1e-4, 1e-4], 0.1)
     assert document["wavelength_a"] == pytest.approx(1.0)
 
+    follows = watch(broker)  # without a geometry of its own
+    assert follows.wait(lambda: follows.picture("frame", 3).shape == (115, 210), "frame")
+
     exact = page.watching.archive.pixel(picture, 15, 80)
     assert exact.raw == {"fs": 5, "ss": 65, "panel": "b"}
     assert exact.value == image_of(3)[65, 5]
@@ -280,6 +297,17 @@ def test_panels_are_shown_where_they_are_with_their_peaks(broker, watch):
     assert page.watching.archive.pixel(picture, 15, 55).why == "outside", "between the panels"
     assert page.watching.archive.pixel(picture, 0, 0).why == "no value"
     assert page.watching.archive.pixel(picture, 0, 115).why == "outside"
+
+
+def test_of_datasets_the_first_part_is_shown_and_that_is_said(broker, watch):
+    page = watch(broker)
+    with Producer(RUN, broker=broker, n_parts=2) as producer:
+        for part in (1, 2):
+            producer.send_array(1, image_of(part), part=part)
+        producer.flush()
+        np.testing.assert_array_equal(page.picture("frame", 1).image, image_of(1))
+        producer.finish(1)
+    assert "2 parts; the first one is shown" in page.log()
 
 
 # --- any message -------------------------------------------------------------------------------------------------
@@ -380,6 +408,76 @@ def test_a_folder_of_cbf_files_is_paged_through_and_added_up(watch, captured_dat
     assert page.document("receipt")["receipt"]["received"] == 3
 
 
+def test_a_detectors_own_files_are_shown_by_their_master(watch, captured_data: Path, tmp_path: Path):
+    folder = captured_data / "hdf5_nexgen_eiger_master"
+    shutil.copy(folder / "xrc_209_master.h5", tmp_path)
+    blob = (captured_data / "stream_v2_tickit_eiger16m" / "frame_sample_v1.bin").read_bytes()
+    with h5py.File(tmp_path / "xrc_209_000001.h5", "w") as file:
+        data = file.create_dataset(
+            "data", (240, 4362, 4148), "<u2", chunks=(1, 4362, 4148), **hdf5plugin.Bitshuffle(nelems=0, cname="lz4")
+        )
+        data.id.write_direct_chunk((1, 0, 0), blob)
+    page = watch(None, str(tmp_path / "xrc_209_master.h5"))
+    said = page.picture("frame", 2).about.numbers  # the first one has no data
+    assert (said["n_flagged"] + said["n_masked"], said["total"]) == (1_253_074, 9_876)
+    assert page.numbers(life="finished")["newest_id"] == 240
+    assert page.document("run")["geometry"]["distance_m"] > 0
+
+
+def test_a_written_file_and_segments_show_what_the_stream_did_and_the_disk_is_in_the_numbers(watch, tmp_path: Path):
+    with EmbeddedServer(memory_bytes=256 << 20) as server:
+        service = BrokerService(Server(server.url), tmp_path / "spill")
+        service.look()
+        with Looking(service):
+            with Producer(RUN, broker=server.url, keep="all", n_expected=5) as producer:
+                send(producer, 1, 2, 3, 4, 5)
+                producer.finish(5)
+            assert run_processor(PeakProcessor, str(RUN), broker=server.url) == 0
+            hits = Address("11012345", "eiger-hits", "run_001")
+            assert run_handler(WriteHandler(tmp_path, "{stream}.nxs"), str(hits), broker=server.url) == 0
+            page = watch(server.url)
+            buffer = page.wait(lambda: page.buffer(n_spilled=5))
+            assert buffer["folder"] == str(tmp_path / "spill")
+            assert buffer["disk_free_bytes"] > 0
+    for path, source, n_messages in (
+        (tmp_path / "spill" / str(RUN), NAME, 5),
+        (tmp_path / "run_001.nxs", f"{NAME}-hits", 3),
+    ):
+        page = watch(None, path)
+        assert page.watching.sources == [source]
+        picture = page.picture("frame", 1)
+        np.testing.assert_array_equal(picture.image, image_of(1))
+        assert page.numbers(life="finished")["n_received"] == n_messages
+        newest = page.watching.archive.picture(source, "frame", "run_001", 5)
+        np.testing.assert_array_equal(newest.image, image_of(5))
+    assert picture.about.n_peaks == 12, "hits were written with their peaks"
+    assert page.picture("hit", 1).about.hit is True
+    assert page.watching.archive.neighbour(source, "hit", "run_001", 1, 1) == 3
+    powder = page.picture("hits-sum", 5)
+    expected = sum(image_of(message_id).astype(np.uint32) for message_id in (1, 3, 5))
+    np.testing.assert_array_equal(powder.image[1:], expected[1:])
+
+
+class Looking:
+    """A broker's loop in a thread."""
+
+    def __init__(self, service: BrokerService) -> None:
+        self._service = service
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def _work(self) -> None:
+        while not self._stop.wait(0.02):
+            self._service.look()
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
 # --- operators ---------------------------------------------------------------------------------------------------
 
 
@@ -416,6 +514,9 @@ def test_a_mask_that_is_drawn_is_that_of_the_peak_finder_and_of_the_pictures(bro
     left = [[0, 0], [100, 0], [100, 100], [0, 100]]
     drawn = page.watching.control.draw_mask(NAME, [{"polygon": left}])
     assert drawn == {"n_masked": 100 * 100, "version": 2}
+    page.wait(lambda: page.picture("frame", 3).mask is not None, "frame")  # at once, although no frame has come
+    assert page.picture("frame", 3).about.numbers["n_masked"] == 100 * 100
+    assert page.picture("sum").n_frames == 1, "it is the same frame"
     hole = [[10, 10], [20, 10], [20, 20], [10, 20]]
     assert page.watching.control.draw_mask(NAME, [{"polygon": hole, "erase": True}])["n_masked"] == 9_900
     store = ParameterStore(Server(broker), SOURCE, "peaks")

@@ -8,7 +8,7 @@ export const RADIAL_AXES: { value: RadialAxis; text: string; unit: string; colum
   { value: 'q', text: 'q', unit: 'q / Å⁻¹', column: 'q_per_angstrom' },
   { value: '2theta', text: '2θ', unit: '2θ / °', column: 'two_theta_deg' },
   { value: 'd', text: 'd', unit: 'd / Å', column: 'd_angstrom' },
-  { value: 'r', text: 'radius', unit: 'radius / pixels', column: 'radius_pixels' },
+  { value: 'r', text: 'radius', unit: 'r / pixels', column: 'radius_pixels' },
 ];
 
 /** Which axes a geometry allows: the angle needs distance and pixel size, q and d the wavelength as well. */

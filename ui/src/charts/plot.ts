@@ -46,6 +46,11 @@ function timeTicks(_: uPlot, splits: number[], _axis: number, _space: number, st
   return splits.map((split) => clock(split, step < 60));
 }
 
+/** Ticks with seconds are wider [pixels]. */
+function timeSpace(_: uPlot, _axis: number, low: number, high: number, pixels: number): number {
+  return high - low < pixels ? 66 : 46;
+}
+
 export class Plot {
   private plot: uPlot;
   private readonly host: HTMLElement;
@@ -110,7 +115,7 @@ export class Plot {
       y: log ? { distr: 3 } : { range: (_, low, high) => (this.options.yRange ?? fromZero)(low, high) },
     };
     const axes: uPlot.Axis[] = [
-      axis({ size: 20, space: 46, values: time ? timeTicks : ticks(xTicks), ...(time ? { incrs: TIME_STEPS } : {}) }),
+      axis({ size: 20, space: time ? timeSpace : 46, values: time ? timeTicks : ticks(xTicks), ...(time ? { incrs: TIME_STEPS } : {}) }),
       axis({ size: 40, space: 26, values: log ? logTicks : ticks(yTicks), ...(right ? { stroke: () => themeColour(curves[0].colour) } : {}) }),
     ];
     if (right) {
@@ -125,7 +130,7 @@ export class Plot {
         width: Math.max(20, this.host.clientWidth),
         height: Math.max(20, this.host.clientHeight),
         legend: { show: false },
-        padding: [8, right ? 0 : 10, 0, 0],
+        padding: [8, right ? 0 : 14, 0, 0],
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
         hooks: { setCursor: [(u) => this.options.hover?.(u.cursor.left !== undefined && u.cursor.left >= 0 ? u.cursor.idx ?? null : null)] },
         scales,

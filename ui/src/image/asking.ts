@@ -1,7 +1,7 @@
 // What a pane asks the server for: the part of the picture that it shows, and single pixels. Never more often than needed.
 
 import type { Connection, PaneState } from '../interfaces';
-import type { PaneWish, Rect } from '../protocol';
+import type { PaneWish, Picture, Rect } from '../protocol';
 import { covers, levelFor, visibleRect, wishFor, type Canvas, type Frame, type Shape } from './viewport';
 
 /** The wish for another part waits for so long for the next move [ms], and no longer than the second in all. */
@@ -20,9 +20,13 @@ export interface Part {
   level: number;
 }
 
+export function partOf({ header }: Pick<Picture, 'header'>): Part {
+  const { x0, y0, level, shape, full } = header;
+  const end = (at: number, n: number, most: number) => Math.min(most, at + n * 2 ** level);
+  return { rect: [x0, y0, end(x0, shape[1], full[1]), end(y0, shape[0], full[0])], level };
+}
+
 export class Wishes {
-  /** Part of the screen's pixels that are asked for, along each axis: less where the network is slow. */
-  quality = 1;
   private sent: PaneWish | null = null;
   private next: PaneWish | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -33,8 +37,19 @@ export class Wishes {
     private readonly connection: Connection,
   ) {}
 
-  /** Ask for what is shown, unless it was asked for or is there; `shape` null while the picture's is not known. */
-  update(state: PaneState, frame: Frame | null, canvas: Canvas, shape: Shape | null, have: Part | null): void {
+  /**
+   * Ask for what is shown, unless it was asked for or is there.
+   *
+   * `shape`: null while the picture's is not known; `quality`: the part of the screen's pixels along each axis.
+   */
+  update(
+    state: PaneState,
+    frame: Frame | null,
+    canvas: Canvas,
+    shape: Shape | null,
+    have: Part | null,
+    quality = 1,
+  ): void {
     if (!canvas.width || !canvas.height || !state.source) return;
     const part = frame && shape ? wishFor(frame, canvas, shape) : { rect: ALL, canvas: sizeOf(canvas) };
     const wish: PaneWish = {
@@ -43,7 +58,7 @@ export class Wishes {
       source: state.source,
       kind: state.kind,
       rect: part.rect,
-      canvas: part.canvas.map((n) => Math.max(1, Math.round(n * this.quality))) as [number, number],
+      canvas: part.canvas.map((n) => Math.max(1, Math.floor(n * quality))) as [number, number],
       masked: state.mask,
       pool: state.pool,
       full: state.full,
@@ -63,6 +78,11 @@ export class Wishes {
     clearTimeout(this.timer);
     const wait_ms = Math.min(SETTLE_MS, this.since_ms + LONGEST_MS - now_ms);
     this.timer = setTimeout(() => this.flush(), Math.max(0, wait_ms));
+  }
+
+  /** The pane has stepped to a message: the server knows, it was its answer. */
+  stands(at: PaneState['at']): void {
+    if (this.sent) this.sent = { ...this.sent, at };
   }
 
   dispose(): void {

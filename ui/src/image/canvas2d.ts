@@ -2,7 +2,7 @@
 
 import { NO_VALUE, packed, type Colours } from './colours';
 import type { Drawing, Renderer, Tile } from './renderer';
-import { spans, stride } from './spans';
+import { MOST_POOLED, spans, stride } from './spans';
 
 export class Canvas2dRenderer implements Renderer {
   readonly name = 'canvas2d';
@@ -35,8 +35,8 @@ export class Canvas2dRenderer implements Renderer {
       const columns = spans(width, frame.left, pixel, Math.round(tile.x0 / 2 ** tile.level), tile.width);
       const rows = spans(height, frame.top, pixel, Math.round(tile.y0 / 2 ** tile.level), tile.height);
       if (pixel >= 1) drawSingle(tile, columns, rows, colours, empty, out);
-      else if (pool === 'max') drawPooled(tile, columns, rows, colours, empty, out, largest);
-      else drawPooled(tile, columns, rows, colours, empty, out, mean);
+      else if (pool === 'max') drawPooled(tile, columns, rows, colours, empty, out, largest());
+      else drawPooled(tile, columns, rows, colours, empty, out, mean());
     }
     this.context.putImageData(this.pixels, 0, 0);
   }
@@ -76,7 +76,8 @@ function drawSingle(tile: Tile, columns: Int32Array, rows: Int32Array, colours: 
   }
 }
 
-type PoolPixels = (tile: Tile, x0: number, x1: number, y0: number, y1: number) => number;
+/** Per pixel of the screen a number that is one more than what it shows, 0 where there is no value. */
+type PoolRow = (tile: Tile, columns: Int32Array, y0: number, y1: number, out: Float64Array) => void;
 
 function drawPooled(
   tile: Tile,
@@ -85,56 +86,81 @@ function drawPooled(
   colours: Colours,
   empty: number,
   out: Uint32Array,
-  pool: PoolPixels,
+  pool: PoolRow,
 ) {
   const { table } = colours;
   const w = columns.length / 2;
+  const row = new Float64Array(w);
   for (let j = 0; 2 * j < rows.length; j++) {
     const y0 = rows[2 * j];
-    const y1 = rows[2 * j + 1];
     const at = j * w;
     if (y0 < 0) {
       out.fill(empty, at, at + w);
       continue;
     }
+    pool(tile, columns, y0, rows[2 * j + 1], row);
     for (let i = 0; i < w; i++) {
-      const x0 = columns[2 * i];
-      if (x0 < 0) out[at + i] = empty;
-      else {
-        const number = pool(tile, x0, columns[2 * i + 1], y0, y1);
-        out[at + i] = number < 0 ? bad : number < table.length ? table[number] : colours.ofNumber(number);
+      const number = row[i] - 1;
+      if (columns[2 * i] < 0) out[at + i] = empty;
+      else if (number < 0) out[at + i] = bad;
+      else out[at + i] = number < table.length ? table[number] : colours.ofNumber(number);
+    }
+  }
+}
+
+/** The largest number of each column of the rows first, then of the columns: memory is read in its order. */
+function largest(): PoolRow {
+  let line = new Float64Array(0);
+  return ({ data, width, flag }, columns, y0, y1, out) => {
+    if (line.length !== width) line = new Float64Array(width);
+    else line.fill(0);
+    const dy = stride(y0, y1);
+    for (let y = y0; y < y1; y += dy) {
+      for (let x = 0, at = y * width; x < width; x++, at++) {
+        const number = data[at];
+        if (number >= line[x] && number !== flag) line[x] = number + 1;
       }
     }
-  }
+    for (let i = 0; i < out.length; i++) {
+      const x0 = columns[2 * i];
+      if (x0 < 0) continue;
+      const x1 = columns[2 * i + 1];
+      const dx = x1 - x0 > MOST_POOLED ? stride(x0, x1) : 1;
+      let most = line[x0];
+      for (let x = x0 + dx; x < x1; x += dx) if (line[x] > most) most = line[x];
+      out[i] = most;
+    }
+  };
 }
 
-/** -1 where none has a value. */
-function largest({ data, width, flag }: Tile, x0: number, x1: number, y0: number, y1: number): number {
-  const dx = stride(x0, x1);
-  const dy = stride(y0, y1);
-  let most = -1;
-  for (let y = y0; y < y1; y += dy) {
-    for (let at = y * width + x0, end = y * width + x1; at < end; at += dx) {
-      const number = data[at];
-      if (number > most && number !== flag) most = number;
+/** Rounded down, as the server does it. */
+function mean(): PoolRow {
+  let sums = new Float64Array(0);
+  let counts = new Uint32Array(0);
+  return ({ data, width, flag }, columns, y0, y1, out) => {
+    if (sums.length !== width) [sums, counts] = [new Float64Array(width), new Uint32Array(width)];
+    sums.fill(0);
+    counts.fill(0);
+    const dy = stride(y0, y1);
+    for (let y = y0; y < y1; y += dy) {
+      for (let x = 0, at = y * width; x < width; x++, at++) {
+        const number = data[at];
+        if (number === flag) continue;
+        sums[x] += number;
+        counts[x]++;
+      }
     }
-  }
-  return most;
-}
-
-/** Rounded down, as the server does it; -1 where none has a value. */
-function mean({ data, width, flag }: Tile, x0: number, x1: number, y0: number, y1: number): number {
-  const dx = stride(x0, x1);
-  const dy = stride(y0, y1);
-  let sum = 0;
-  let n = 0;
-  for (let y = y0; y < y1; y += dy) {
-    for (let at = y * width + x0, end = y * width + x1; at < end; at += dx) {
-      const number = data[at];
-      if (number === flag) continue;
-      sum += number;
-      n++;
+    for (let i = 0; i < out.length; i++) {
+      const x0 = columns[2 * i];
+      const x1 = columns[2 * i + 1];
+      if (x0 < 0) continue;
+      const dx = stride(x0, x1);
+      let [sum, n] = [0, 0];
+      for (let x = x0; x < x1; x += dx) {
+        sum += sums[x];
+        n += counts[x];
+      }
+      out[i] = n ? Math.floor(sum / n) + 1 : 0;
     }
-  }
-  return n ? Math.floor(sum / n) : -1;
+  };
 }

@@ -26,7 +26,7 @@ export const COLOUR_MAPS: Readonly<Record<string, ColourMap>> = {
   ...Object.fromEntries(Object.entries(LISTED).map(([name, text]) => [name, listed(text)])),
 };
 
-export const colourMap = (name: string): ColourMap => COLOUR_MAPS[name] ?? COLOUR_MAPS[DEFAULT_MAP];
+export const colourMap = (name: string): ColourMap => COLOUR_MAPS[Object.hasOwn(COLOUR_MAPS, name) ? name : DEFAULT_MAP];
 
 /** Whether most of a picture is light in it, so that what is drawn above must be dark. */
 export const isLight = (name: string): boolean => colourMap(name)[0] > 127;

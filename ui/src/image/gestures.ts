@@ -24,6 +24,8 @@ export interface GestureHost {
 const CLICK = 3;
 /** Zoom per unit of the wheel; a notch of a mouse is about 100. */
 const PER_WHEEL = 0.0015;
+/** Two fingers on a pad come as a wheel with ctrl, in small numbers. */
+const PER_PINCH = 0.01;
 const LINE = 30;
 
 export class Gestures {
@@ -56,7 +58,7 @@ export class Gestures {
   private wheel(event: WheelEvent): void {
     event.preventDefault();
     const delta = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? event.deltaY * LINE : event.deltaY;
-    this.host.zoomAt(this.place(event), Math.exp(-delta * PER_WHEEL));
+    this.host.zoomAt(this.place(event), Math.exp(-delta * (event.ctrlKey ? PER_PINCH : PER_WHEEL)));
   }
 
   private press(event: PointerEvent): void {

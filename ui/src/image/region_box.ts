@@ -7,12 +7,10 @@ import { valueText } from './readout';
 export class RegionBox {
   readonly element = make('dl', 'pane-region');
 
-  /** `corner`: the region's upper right one [device-independent pixels]. */
+  /** `corner`: the region's upper right one [device-independent pixels]. The box lies to the right of it, if there is room. */
   update(roi: Rect | null, statistics: PictureHeader['roi'], corner: [number, number] | null): void {
     this.element.hidden = !roi || !corner;
     if (!roi || !corner) return;
-    this.element.style.left = `${Math.max(0, corner[0] + 8)}px`;
-    this.element.style.top = `${Math.max(0, corner[1])}px`;
     const known = statistics && String(statistics.rect) === String(roi) ? statistics : null;
     const rows: [string, string][] = [
       ['size', `${roi[2] - roi[0]} × ${roi[3] - roi[1]}`],
@@ -20,6 +18,10 @@ export class RegionBox {
       ['mean', known ? numberOrNone(known.mean && Number(known.mean.toPrecision(4))) : '…'],
       ['maximum', known ? numberOrNone(known.maximum) : '…'],
     ];
+    const { offsetWidth: width, offsetHeight: height, parentElement: stage } = this.element;
+    const place = (at: number, most: number) => `${Math.max(0, Math.min(most, at))}px`;
+    this.element.style.left = place(corner[0] + 8, (stage?.clientWidth ?? Infinity) - width);
+    this.element.style.top = place(corner[1], (stage?.clientHeight ?? Infinity) - height);
     this.element.replaceChildren(...rows.flatMap(([name, value]) => [make('dt', '', {}, name), make('dd', '', {}, value)]));
   }
 }

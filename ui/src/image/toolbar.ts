@@ -27,7 +27,7 @@ const SCALES: [Scale, string][] = [
 type Toggle = 'mask' | 'rings' | 'peaks' | 'full';
 
 export class Toolbar {
-  readonly element = make('div', 'pane-tools', { role: 'toolbar', 'aria-label': 'Picture' });
+  readonly element = make('div', 'pane-tools', { role: 'group', 'aria-label': 'Tools of the picture' });
   private readonly zoom = make('span', 'pane-zoom', { title: 'size of a pixel on the screen' });
   private readonly scale;
   private readonly map;

@@ -53,6 +53,12 @@ export class RegionTool {
     };
   }
 
+  /** Without dragging: between two corners. */
+  open(a: [number, number], b: [number, number]): void {
+    const shape = this.stage.shape();
+    if (shape) this.set(between(a, b, shape));
+  }
+
   /** Which pointer says what a press would do. */
   cursor(at: Place): string {
     if (this.armed) return 'crosshair';

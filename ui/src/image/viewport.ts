@@ -32,6 +32,12 @@ const LEAST_OF_FIT = 0.5;
 /** (height, width) of the picture. */
 export type Shape = readonly [number, number];
 
+/** A view that can be drawn, of one that came from an address; null where there is none in it. */
+export function saneView(view: View | null): View | null {
+  if (!view || ![view.x, view.y, view.zoom].every(Number.isFinite) || view.zoom <= 0) return null;
+  return { x: view.x, y: view.y, zoom: Math.min(MOST_ZOOM, Math.max(1 / MOST_ZOOM, view.zoom)) };
+}
+
 export function fitView([height, width]: Shape, canvas: Canvas): View {
   const zoom = Math.min(canvas.width / width, canvas.height / height) / canvas.ratio;
   return { x: width / 2, y: height / 2, zoom: Math.min(MOST_ZOOM, zoom) };

@@ -6,6 +6,7 @@ import type { Answer, Run } from '../protocol';
 import { makeCards } from './cards';
 import { el } from './dom';
 import { fromHash, toHash, type PageState } from './hash';
+import { plural } from './format';
 import { Header } from './header';
 import { makeHelp } from './help';
 import { listenToKeys } from './keys';
@@ -31,7 +32,10 @@ export class App {
   private readonly grid: PaneGrid;
   private readonly cards: Card[];
   private readonly tuning: TuningPanel;
-  private readonly help = makeHelp();
+  private readonly help = makeHelp(() => {
+    const { hello, numbers } = this.model;
+    return [hello ? `beamstream ${hello.version}` : '', numbers ? plural(numbers.viewers, 'viewer') : ''].filter((part) => part !== '').join(' · ');
+  });
   private state: PageState;
   private written = '';
   private hashTimer = 0;
@@ -49,7 +53,7 @@ export class App {
       pause: () => this.togglePause(),
       link: () => void copyText(this.writeHash(), 'link'),
       theme: () => appearance.toggle(),
-      help: () => this.help.showModal(),
+      help: () => this.help.open(),
       tune: () => this.tuning.toggle(),
     });
     this.grid = new PaneGrid(this.model, connection, make, {
@@ -70,12 +74,12 @@ export class App {
     });
     const column = el('section', { class: 'cards', 'aria-label': 'Numbers and charts', tabindex: 0 }, this.tuning.element, ...this.cards.map((card) => card.element));
     column.addEventListener('dismissed', () => this.update(true));
-    root.append(this.header.element, el('main', { class: 'main' }, this.grid.element, column), this.help);
+    root.append(this.header.element, el('main', { class: 'main' }, this.grid.element, column), this.help.element);
     listenToKeys({
       pause: () => this.togglePause(),
       step: (by) => this.grid.active && this.after(() => this.grid.active && this.grid.step(this.grid.active, by)),
       theme: () => appearance.toggle(),
-      help: () => this.help.showModal(),
+      help: () => this.help.open(),
       other: (event) => this.passOn(event),
     });
     window.addEventListener('hashchange', () => this.readHash());

@@ -17,6 +17,8 @@ interface HeaderEvents {
 const MARKS = { ok: '●', warn: '▲', bad: '✖', plain: '○' };
 const FRESH_MS = 1500; // a picture that was drawn so lately says the latency up to the screen; else the numbers do
 
+const LATE_MS = 1000; // numbers come twice a second: later than this they are missing, and the age ticks by itself
+
 interface Kpi {
   name: HTMLElement;
   value: HTMLElement;
@@ -101,6 +103,9 @@ export class Header {
     setText(this.hits.value, percent(numbers?.hits?.hit_rate_of_late));
     setText(this.peaks.value, count(pane?.picture?.header.n_peaks));
     this.rate.box.hidden = this.latency.box.hidden = offline;
+    this.hits.box.hidden = offline && !numbers?.hits;
+    this.peaks.box.hidden = offline && (pane?.picture?.header.n_peaks ?? null) === null;
+    setText(this.frame.name, offline ? 'frames' : 'frame');
     this.updateLatency(ageShown(model, pane, source, now_ms));
     setText(this.latency.name, this.state === 'live' || this.state === 'delayed' ? 'latency' : this.state === 'finished' ? 'last frame' : 'no frame for');
     document.title = titleOf(this.state, numbers?.stream ?? null, source);
@@ -124,5 +129,7 @@ function ageShown(model: Model, pane: PaneFrame | null, source: string, now_ms: 
   if (picture && picture.header.follows && picture.header.kind === 'frame' && picture.header.source === source && now_ms - pane.drawn_ms < FRESH_MS) {
     return picture.header.age_s + Math.max(0, pane.drawn_ms - picture.arrived_ms) / 1000;
   }
-  return ageNow(model.source(source), model.numbers_ms, now_ms);
+  const numbers = model.source(source);
+  // between two numbers of a detector that runs, the newest frame is not the one that they were about
+  return now_ms - model.numbers_ms < LATE_MS ? (numbers?.age_s ?? null) : ageNow(numbers, model.numbers_ms, now_ms);
 }

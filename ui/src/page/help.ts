@@ -15,15 +15,24 @@ const KEYS: [string, string][] = [
   ['?', 'this list'],
 ];
 
-export function makeHelp(): HTMLDialogElement {
+/** `about` says what stands at its end, when it is opened. */
+export function makeHelp(about: () => string): { element: HTMLDialogElement; open(): void } {
   const list = el('dl', { class: 'keys' });
   for (const [key, what] of KEYS) list.append(el('div', {}, el('dt', {}, el('kbd', {}, key)), el('dd', {}, what)));
+  const end = el('p', { class: 'nothing-here' });
   const dialog = el('dialog', { 'aria-labelledby': 'help-title' });
   dialog.append(
     el('h2', { id: 'help-title' }, 'Keys'),
     list,
     el('p', { class: 'nothing-here' }, 'Double click fits the picture. The address of the page holds all of the view: copy it to show somebody the same.'),
+    end,
     el('form', { method: 'dialog' }, el('button', { autofocus: true }, 'Close')),
   );
-  return dialog;
+  return {
+    element: dialog,
+    open() {
+      end.textContent = about();
+      if (!dialog.open) dialog.showModal();
+    },
+  };
 }

@@ -33,7 +33,13 @@ export function listenToKeys(events: KeyEvents): void {
     if (event.key === '?') return events.help();
     events.other(event);
   });
-  // A button that was pressed with the pointer gives the focus back, so that Space goes on to hold the picture.
+  // What was used with the pointer gives the focus back, so that Space goes on to hold the picture.
+  let pointed = false;
+  window.addEventListener('pointerdown', () => (pointed = true), true);
+  window.addEventListener('keydown', () => (pointed = false), true);
+  document.addEventListener('change', ({ target }) => {
+    if (pointed && target instanceof HTMLSelectElement) target.blur();
+  });
   document.addEventListener('click', (event) => {
     const button = event.target instanceof Element ? event.target.closest('button') : null;
     if (button && event.detail > 0 && !button.closest('dialog')) button.blur();

@@ -111,6 +111,7 @@ export class PaneFrame {
   private chooseRun(stream: string): void {
     this.chosen = stream !== NEWEST;
     if (!this.chosen) return this.events.live(this);
+    this.sought = '';
     const now = this.run?.stream === stream;
     if (!isMessage(this.kind)) this.choose({ kind: 'frame' });
     this.choose({ at: { stream, id: now && this.run ? Math.max(1, this.run.last_id) : 1 } });
@@ -130,12 +131,16 @@ export class PaneFrame {
 
   gone(gone: Gone): void {
     const { at } = this.state;
-    // a run was chosen that begins later: its first message is the next one
-    if (this.chosen && at?.id === 1 && gone.id === 1 && gone.stream === at.stream && this.sought !== at.stream) {
-      this.sought = at.stream;
-      return this.image.step(1);
-    }
-    this.setText(gone.why);
+    if (gone.stream !== at?.stream || gone.id !== at.id || !this.seek()) this.setText(gone.why);
+  }
+
+  /** A run was chosen that begins later, or not with a hit: what it begins with is the next one. Once for each run. */
+  private seek(): boolean {
+    const { at } = this.state;
+    if (!this.chosen || at?.id !== 1 || this.sought === at.stream) return false;
+    this.sought = at.stream;
+    this.image.step(1);
+    return true;
   }
 
   /** A text over the picture; null: none. */
@@ -206,7 +211,7 @@ export class PaneFrame {
     const { hz, mb_s } = this.arrivals.rate(performance.now());
     setText(this.flow, header.follows ? `${hz.toFixed(1)} Hz · ${mb_s.toFixed(1)} MB/s` : '');
     const age_s = header.age_s + (performance.now() - (this.picture as Picture).arrived_ms) / 1000;
-    setAttribute(this.flow, 'data-state', header.follows && isMessage(header.kind) && header.kind === 'frame' && age_s > 1 ? 'warn' : null);
+    setAttribute(this.flow, 'data-state', header.follows && header.kind === 'frame' && age_s > 1 && numbers?.life !== 'finished' ? 'warn' : null);
     setAttribute(this.flow, 'title', `the picture is ${duration(age_s)} old`);
   }
 
@@ -219,6 +224,7 @@ export class PaneFrame {
     if (key !== this.roiKey) this.roi.clear();
     this.roiKey = key;
     if (roi) this.roi.push(Date.now() / 1000, [roi.mean, roi.total, roi.maximum]);
+    if (this.kind === 'hit' && picture.header.hit === false && !picture.header.follows) this.seek();
     this.events.drawn(this, picture);
   }
 }

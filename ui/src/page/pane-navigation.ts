@@ -57,6 +57,9 @@ export class PaneNavigation {
       if (this.field.value !== '' && Number.isFinite(id) && id >= 0) events.go(id);
       this.asked_ms = performance.now();
     });
+    this.field.addEventListener('keydown', (event) => {
+      if (event.key === 'Enter' || event.key === 'Escape') this.field.blur(); // the keys are steps again
+    });
     const [back10, back, forward, forward10] = this.steps;
     this.element = el('div', { class: 'navigation', role: 'group', 'aria-label': 'Messages', hidden: true }, this.text, back10, back, this.field, forward, forward10, this.slider, this.live);
   }

@@ -5,22 +5,31 @@ import { canHold, type Decode, type Numbers } from './bslz4';
 import { refuse } from './errors';
 import { parseMessage } from './message';
 
-/** Memory of pictures that were drawn, for those to come. Holds a few: two panes' worth of what is in flight. */
+/** What is kept at most [bytes]: two pictures of each of four panes, and all pixels of a large detector. */
+const MOST_KEPT_BYTES = 128 * 1024 * 1024;
+
+const MOST_KEPT = 12;
+
+/** Memory of pictures that were drawn, for those to come. */
 export class Pool {
   private readonly free: ArrayBuffer[] = [];
 
-  constructor(private readonly most = 4) {}
+  constructor(private readonly mostBytes = MOST_KEPT_BYTES) {}
 
   take(bytes: number): ArrayBuffer {
     const at = this.free.findIndex((buffer) => buffer.byteLength === bytes);
     return at < 0 ? new ArrayBuffer(bytes) : this.free.splice(at, 1)[0];
   }
 
+  private get bytes(): number {
+    return this.free.reduce((sum, buffer) => sum + buffer.byteLength, 0);
+  }
+
   /** Of other sizes than what is wanted now there would soon be only those: the oldest goes. */
   give(buffer: ArrayBuffer): void {
     if (!buffer.byteLength) return;
     this.free.push(buffer);
-    if (this.free.length > this.most) this.free.shift();
+    while (this.bytes > this.mostBytes || this.free.length > MOST_KEPT) this.free.shift();
   }
 }
 

@@ -115,6 +115,14 @@ class Scene:
                 bad = outside if bad is None else bad | outside
         return bad
 
+    def is_like(self, other: Scene) -> bool:
+        """Whether pictures of both are made in the same way, and the same is wrong with them."""
+        if (self.frame_shape, self.geometry, self.flaws) != (other.frame_shape, other.geometry, other.flaws):
+            return False
+        if self.raw_mask is None or other.raw_mask is None:
+            return self.raw_mask is other.raw_mask
+        return np.array_equal(self.raw_mask, other.raw_mask)
+
     # --- pixels ------------------------------------------------------------------------------------------------
 
     @property

@@ -65,7 +65,7 @@ class Changes:
         if after["spilling"] and not spilling:
             yield "info", "messages are moved to disk"
         elif spilling and not after["spilling"]:
-            yield "info", f"no more messages are moved to disk; {after['n_spilled']} were"
+            yield "info", "no more messages are moved to disk"
 
     # --- sources -------------------------------------------------------------------------------------------------
 

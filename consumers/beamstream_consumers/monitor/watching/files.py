@@ -24,8 +24,8 @@ from beamstream_consumers.monitor.pictures.said_peaks import SaidPeaks, has_peak
 
 from .desk import Desk
 from .numbers import numbers_of, unknown_buffer, waiting_numbers
+from .run_pictures import UNSEEN_EVERY_S, powder_picture
 from .runs import Run
-from .source import UNSEEN_EVERY_S, powder_picture
 
 log = logging.getLogger(__name__)
 

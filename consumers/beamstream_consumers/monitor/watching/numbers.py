@@ -36,6 +36,9 @@ EVERY_S = 0.5
 HISTORY_S = 600.0
 """How long they are kept for viewers that come later [s]."""
 
+MAX_METERS = 1000
+"""Runs and groups whose rates are remembered."""
+
 Numbers = dict[str, Any]
 
 
@@ -119,6 +122,12 @@ class NumbersLoop:
             self._desk.board.note(level, text)
         self._remember(document)
 
+    def _meter(self, key: object) -> RateMeter:
+        """Return what measures the rate of something; those of runs of long ago are forgotten."""
+        if key not in self._meters and len(self._meters) >= MAX_METERS:
+            self._meters.clear()
+        return self._meters.setdefault(key, RateMeter())
+
     def _remember(self, document: Mapping[str, Any]) -> None:
         """Add the numbers to the history, for viewers that come later."""
         for name, numbers in self._sources.items():
@@ -153,8 +162,7 @@ class NumbersLoop:
         }
 
     def _rates(self, key: object, state: StreamState) -> tuple[float, float]:
-        meter = self._meters.setdefault(key, RateMeter())
-        return meter.measure(time.monotonic(), state.n_received, state.total_bytes)
+        return self._meter(key).measure(time.monotonic(), state.n_received, state.total_bytes)
 
     def _age_s(self, watcher: SourceWatcher) -> float | None:
         """Return the age of the newest message of the run that is shown."""
@@ -190,8 +198,7 @@ class NumbersLoop:
             log.debug("%s", error)
             return []
         for info in infos:
-            meter = self._meters.setdefault((address, info.name), RateMeter())
-            rate_hz, _ = meter.measure(time.monotonic(), info.n_delivered, 0)
+            rate_hz, _ = self._meter((address, info.name)).measure(time.monotonic(), info.n_delivered, 0)
             found.append(
                 {
                     "source": str(address.source_address),

@@ -1,4 +1,8 @@
-"""The scenes of the runs that are looked at: made once for a run, and anew when the peak finder's mask has changed."""
+"""The scenes of the runs that are looked at: made once for a run, and anew when the peak finder's mask has changed.
+
+A run whose geometry and mask are those of the one before has the same scene: maps of large detectors take hundreds of
+megabytes, and a good part of a second.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,10 @@ import numpy.typing as npt
 from beamstream.address import Address
 from beamstream_consumers.monitor.pictures.scene import Scene
 
-MAX_SCENES = 6
-"""Scenes that are kept; one of 4M pixels has about 70 MB of maps, one of 16M 270 MB."""
+MAX_RUNS = 4
+"""Runs of one source whose scenes are kept; one of 4M pixels has about 70 MB of maps, one of 16M 270 MB."""
+
+_Key = tuple[int, Address, int, tuple[int, int]]
 
 
 class Scenes:
@@ -35,26 +41,36 @@ class Scenes:
         self._lock = threading.Lock()
         self._generation: dict[str, int] = {}
         self._tuned: dict[str, object] = {}
-        self._kept: OrderedDict[tuple[str, int, Address, int, tuple[int, int]], Scene] = OrderedDict()
+        self._kept: dict[str, OrderedDict[_Key, Scene]] = {}
 
     def of(
         self, source: str, address: Address, created_ns: int, metadata: Mapping[str, Any], shape: tuple[int, int]
     ) -> Scene:
         """Return the scene of frames of a shape of a run."""
         with self._lock:
-            key = (source, self._generation.get(source, 0), address, created_ns, shape)
-            if key not in self._kept:
-                found_mask, found_geometry = self._found.get(source, (None, None))
-                self._kept[key] = Scene(
-                    metadata,
-                    shape,
-                    mask=_joined(self._mask, found_mask, shape),
-                    geometry=self._geometry if self._geometry is not None else found_geometry,
-                )
-            self._kept.move_to_end(key)
-            while len(self._kept) > MAX_SCENES:
-                self._kept.popitem(last=False)
-            return self._kept[key]
+            key = (self._generation.get(source, 0), address, created_ns, shape)
+            kept = self._kept.setdefault(source, OrderedDict())
+            scene = kept.pop(key, None)
+            if scene is None:
+                made = self._make(source, metadata, shape)
+                scene = next((one for one in reversed(kept.values()) if one.is_like(made)), made)
+            kept[key] = scene
+            while len(kept) > MAX_RUNS:
+                kept.popitem(last=False)
+            return scene
+
+    def _make(self, source: str, metadata: Mapping[str, Any], shape: tuple[int, int]) -> Scene:
+        found_mask, found_geometry = self._found.get(source, (None, None))
+        return Scene(
+            metadata,
+            shape,
+            mask=_joined(self._mask, found_mask, shape),
+            geometry=self._geometry if self._geometry is not None else found_geometry,
+        )
+
+    def generation(self, source: str) -> int:
+        """Return how often mask and geometry of a source were others."""
+        return self._generation.get(source, 0)
 
     def tuned(self, source: str) -> object:
         """Return what names mask and geometry that were taken over last; None where none were."""
@@ -72,8 +88,8 @@ class Scenes:
     def seen(self, source: str, stream: str, shape: tuple[int, int]) -> Scene | None:
         """Return the newest scene of a run whose pictures have this shape; None where it is not kept any more."""
         with self._lock:
-            for key, scene in reversed(self._kept.items()):
-                if (key[0], key[2].name, scene.shape) == (source, stream, shape):
+            for key, scene in reversed(self._kept.get(source, {}).items()):
+                if (key[1].name, scene.shape) == (stream, shape):
                     return scene
         return None
 

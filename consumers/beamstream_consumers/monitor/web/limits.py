@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-REQUESTS_PER_S = 50.0
-"""Messages that a page may send on the average [1/s]: one per picture and pane, and a pointer's moves."""
+REQUESTS_PER_S = 100.0
+"""Messages that a page may send on the average [1/s]: a view for each of its pictures on the screen, and pixels."""
 
-REQUEST_BURST = 200.0
+REQUEST_BURST = 300.0
 """Messages that it may send at once."""
 
 

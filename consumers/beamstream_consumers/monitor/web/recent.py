@@ -9,8 +9,8 @@ from collections import OrderedDict
 
 from beamstream_consumers.monitor.pictures.picture import Kind, Picture
 
-MAX_RECENT_BYTES = 512 << 20
-"""Room for them [bytes]: the last 20 of 4.5 Mpixel with 16 bits, the last three of 16 Mpixel with 32."""
+MAX_RECENT_BYTES = 256 << 20
+"""Room for them [bytes]: the last 12 of 4.5 Mpixel with 16 bits; the last one of any size."""
 
 BYTES_PER_IMAGE_BYTE = 2.4
 """What a picture holds of its image's bytes: the image, what is left of it by the mask, and the smaller levels."""

@@ -98,8 +98,8 @@ def access_of(settings: WebSettings, tokens: Mapping[Role, str]) -> Access:
     MonitorAccessError
         If they contradict one another, or would let in everybody.
     """
-    _check(settings)
     public = _url(settings.public_url, "--public-url") if settings.public_url else None
+    _check(settings)
     origins = {_origin(_url(one, "--allow-origin")) for one in settings.allowed_origins}
     names = {name_of(one.netloc) or "" for one in map(urlsplit, origins)}
     if public is not None:

@@ -17,7 +17,7 @@ from beamstream_consumers.monitor.pictures.picture import Picture
 
 from .errors import PageMessageError
 from .hub import Hub
-from .limits import Bucket
+from .limits import REQUESTS_PER_S, Bucket
 from .lookups import Lookups
 from .messages import about_blocks, picture_header, picture_message, text_of
 from .outbox import Outbox
@@ -38,11 +38,17 @@ from .wishes import (
     read_wish,
 )
 
+PACE = 0.95
+"""How much of the time between pictures is kept: were it all, each would wait as long as the first one had to."""
+
 WATCH_EVERY_S = 0.5
 """How often it is looked whether acknowledgements are due [s]."""
 
 POLICY = 1008
-"""WebSocket status: the page did what it must not, or does nothing."""
+"""WebSocket status: the page did what it must not."""
+
+IDLE = 4408
+"""WebSocket status: the page drew nothing of what it was sent; a laptop that slept may come again at once."""
 
 RESTART = 1012
 """WebSocket status: the server ends, and may be back soon."""
@@ -122,11 +128,13 @@ class Viewer:
     async def _receive(self) -> tuple[int, str] | None:
         while (message := await self._connection.receive()) is not None:
             self._hub.counts.events["requests"] += 1
-            if not self._bucket.take(time.monotonic()):
-                self._hub.counts.events["sent_away_too_fast"] += 1
-                return POLICY, "too many messages at once; 50 a second are enough for a page"
             try:
-                self._do(self._read(message))
+                wish = self._read(message)
+                is_due = isinstance(wish, Acknowledgement) and self._acknowledge(wish)
+                if not (is_due or self._bucket.take(time.monotonic())):
+                    self._hub.counts.events["sent_away_too_fast"] += 1
+                    return POLICY, f"more than {REQUESTS_PER_S:g} messages a second, for longer than a moment"
+                self._do(wish)
             except PageMessageError as error:
                 self._hub.counts.events["sent_away_message"] += 1
                 return POLICY, error.reason
@@ -140,14 +148,14 @@ class Viewer:
         return read_wish(message)
 
     def _do(self, wish: Wish) -> None:
-        if isinstance(wish, Acknowledgement):
-            self._acknowledge(wish)
-        elif isinstance(wish, View):
+        if isinstance(wish, View):
             self._look(wish)
         elif isinstance(wish, Hide):
             self._hide(hidden=wish.hidden)
         elif isinstance(wish, ClosePane):
             self._panes.pop(wish.pane, None)
+        elif isinstance(wish, Acknowledgement):
+            pass  # its credit is back already
         elif (pane := self._panes.get(wish.pane)) is None:
             raise PageMessageError(f"pane {wish.pane} was not opened")
         elif isinstance(wish, Step):
@@ -156,10 +164,12 @@ class Viewer:
             self._lookups.pixel(pane, wish.x, wish.y)
         self.wake()
 
-    def _acknowledge(self, wish: Acknowledgement) -> None:
-        pane = self._panes.get(wish.pane)  # it may have been closed meanwhile
-        if pane is not None and pane.acknowledge(wish.seq):
-            self._hub.counts.events["pictures_drawn"] += 1
+    def _acknowledge(self, wish: Acknowledgement) -> bool:
+        """Give a credit back; False if none is due, e.g. because the pane was closed meanwhile."""
+        pane = self._panes.get(wish.pane)
+        is_due = pane is not None and pane.acknowledge(wish.seq)
+        self._hub.counts.events["pictures_drawn"] += is_due
+        return is_due
 
     def _look(self, view: View) -> None:
         if view.source not in self._hub.facts.sources:
@@ -248,7 +258,7 @@ class Viewer:
         message = picture_message(header, [image, *about_blocks(picture.about)])
         now_s = time.monotonic()
         shown = Shown(picture.number, key_of(picture))
-        pane.sent(shown, _key(picture, view), self._seq, now_s, 1 / hub.limits.pictures_per_s)
+        pane.sent(shown, _key(picture, view), self._seq, now_s, PACE / hub.limits.pictures_per_s)
         hub.recent.keep(shown.key, picture)
         hub.pacer.sent(len(message), now_s)
         hub.counts.events["pictures"] += 1
@@ -274,7 +284,7 @@ class Viewer:
             self._stalled = waiting_s > limits.stalled_s
             if waiting_s > limits.closed_s:
                 self._hub.counts.events["sent_away_stalled"] += 1
-                return POLICY, f"no picture was acknowledged for {limits.closed_s:g} s"
+                return IDLE, f"no picture was acknowledged for {limits.closed_s:g} s"
 
 
 def _part(picture: Picture, view: View) -> Part:

@@ -66,6 +66,8 @@ interface HistogramSpec {
   column: string;
   ticks?: (value: number) => string;
   say: (value: number | null) => string;
+  /** Heights are square roots: what is rare is seen beside what is common. */
+  root?: boolean;
   /** Beside the title. */
   value: (histogram: Histogram) => string;
 }
@@ -75,7 +77,11 @@ function histogramCard(spec: HistogramSpec): ChartCard {
     name: spec.name,
     title: spec.title,
     liveOnly: true,
-    plot: { curves: [{ name: spec.title, colour: spec.colour, kind: 'bars' }], xTicks: spec.ticks },
+    plot: {
+      curves: [{ name: spec.title, colour: spec.colour, kind: 'bars' }],
+      xTicks: spec.ticks,
+      yTicks: spec.root ? (height) => shortTick(height * height) : undefined,
+    },
     read: ({ model, source }): ChartData | string => {
       const all = model.histograms.get(source);
       if (!all) return 'nothing found yet';
@@ -84,7 +90,7 @@ function histogramCard(spec: HistogramSpec): ChartCard {
       if (!xs.length) return 'nothing found yet';
       const half = histogram.step / 2;
       return {
-        data: [xs, counts],
+        data: [xs, spec.root ? counts.map(Math.sqrt) : counts],
         range: [xs[0] - half, xs[xs.length - 1] + half],
         value: spec.value(histogram),
         summary: `median ${spec.say(quantile(histogram, 0.5))}, ${count(histogram.counts.reduce((sum, c) => sum + c, 0))} counted`,
@@ -109,6 +115,7 @@ export function histogramCards(): ChartCard[] {
       colour: '--data-3',
       of: (all) => all.peaks_per_frame,
       column: 'peaks_per_frame_from',
+      root: true,
       say: (value) => number(value === null ? null : Math.floor(value)),
       value: () => '',
     }),

@@ -72,6 +72,7 @@ export function rateCard(): ChartCard {
       rightRange: (low, high) => [10 ** Math.floor(Math.log10(Math.max(1e-3, Math.min(low, 0.05)))), 10 ** Math.ceil(Math.log10(Math.max(1, high)))],
     },
     read: ({ model, source, time_s }) => {
+      if (model.hello?.offline) return 'a file has no rate';
       const read = lines(model.timelines.get(source) ?? null, ['rate_hz', 'age_s'], [sayRate, sayAge], time_s, 'nothing received yet');
       if (typeof read !== 'string') read.data[2] = read.data[2].map((age) => (age === null ? null : Math.max(1e-3, age)));
       return read;

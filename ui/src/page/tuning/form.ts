@@ -13,8 +13,11 @@ const isTruth = (parameter: Parameter) => parameter.kind === 'bool';
 const isWhole = (parameter: Parameter) => parameter.kind === 'int';
 const isText = (parameter: Parameter) => parameter.kind === 'str' || parameter.kind === 'array';
 
+const NO_BOUND = 1e6; // a bound so far away keeps nobody from anything
+
 /** What stands between the bounds of a parameter, for the hint beside its field. */
-export function boundsText({ minimum, maximum, unit, default: standard }: Parameter): string {
+export function boundsText({ minimum: low, maximum: high, unit, default: standard }: Parameter): string {
+  const [minimum, maximum] = [low, high].map((bound) => (bound === null || Math.abs(bound) >= NO_BOUND ? null : bound));
   const range = minimum !== null && maximum !== null ? `${minimum} to ${maximum}` : minimum !== null ? `from ${minimum}` : maximum !== null ? `up to ${maximum}` : '';
   const usual = standard === null || standard === undefined ? '' : `default ${String(standard)}`;
   return [`${range} ${range === '' ? '' : (unit ?? '')}`.trim(), usual].filter((part) => part !== '').join(', ');
@@ -43,7 +46,7 @@ export class ParameterForm {
   constructor(private readonly changed: () => void) {}
 
   set(parameters: Parameter[]): void {
-    this.fields = parameters.map((parameter) => this.field(parameter));
+    this.fields = parameters.filter(({ kind, value }) => kind !== 'array' || value !== null).map((parameter) => this.field(parameter));
     this.element.replaceChildren(...this.fields.map((field) => field.row));
   }
 
@@ -91,7 +94,7 @@ export class ParameterForm {
       autocomplete: 'off',
       disabled: parameter.kind === 'array', // a field has no room for one
     });
-    const label = el('label', { for: id, title: parameter.help ?? '' }, parameter.name.replaceAll('_', ' '));
+    const label = el('label', { for: id, title: parameter.help }, parameter.name.replaceAll('_', ' '));
     const row = el('div', { class: 'field' }, label, input, el('span', { class: 'unit' }, parameter.unit ?? ''), el('p', { class: 'hint', id: hint }, [parameter.help ?? '', boundsText(parameter)].filter((part) => part !== '').join(' · ')));
     const field = { parameter, input, row };
     this.write(field, parameter.value);

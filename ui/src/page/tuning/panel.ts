@@ -39,8 +39,7 @@ export class TuningPanel {
       { class: 'card card-wide tuning', 'aria-label': 'Tuning', hidden: true },
       el('div', { class: 'card-head' }, el('h2', {}, 'Tune the peak finder'), this.group),
       this.form.element,
-      this.outcome,
-      el('div', { class: 'buttons' }, this.applyButton, this.resetButton),
+      el('div', { class: 'verdict' }, this.outcome, el('div', { class: 'buttons' }, this.applyButton, this.resetButton)),
       el('h3', {}, 'Mask and powder'),
       el(
         'div',
