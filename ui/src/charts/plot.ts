@@ -130,7 +130,7 @@ export class Plot {
         width: Math.max(20, this.host.clientWidth),
         height: Math.max(20, this.host.clientHeight),
         legend: { show: false },
-        padding: [8, right ? 0 : 14, 0, 0],
+        padding: [8, right ? 0 : time ? 26 : 14, 0, 0], // half of the last tick
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
         hooks: { setCursor: [(u) => this.options.hover?.(u.cursor.left !== undefined && u.cursor.left >= 0 ? u.cursor.idx ?? null : null)] },
         scales,
