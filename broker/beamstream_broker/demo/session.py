@@ -76,7 +76,7 @@ class DemoSession:
     def start(self) -> None:
         """Start all processes; server and detector first, because the others have to be told where they are.
 
-        The connector comes last, when the monitor's page is there: with it the frames begin.
+        The connector comes last: with it the frames begin.
 
         Raises
         ------
@@ -90,7 +90,6 @@ class DemoSession:
         for name, arguments in consumer_arguments(self._directory).items():
             self.crew.start(name, arguments, broker)
         endpoint = str(self.crew.await_json(DETECTOR)["stream"])
-        self.crew.await_json(MONITOR)
         self.crew.start(CONNECTOR, connector_arguments(endpoint), broker)
 
     def watch(self, shell: Shell) -> bool:
