@@ -54,7 +54,7 @@ def take(browser: Browser, url: str, theme: str, size: tuple[int, int], frame: i
     page.set_default_timeout(PATIENCE_MS)
     page.goto(url)
     expect(page.locator(".status-facts")).to_contain_text(re.compile(r"hit, \d+ peaks"), timeout=PATIENCE_MS)
-    newest = page.locator(".kpi", has=page.locator("dt", has_text="frame")).locator("dd span")
+    newest = page.locator(".kpi", has=page.locator("dt", has_text=re.compile("^frame$"))).locator("dd span")
     while not (digits := re.sub(r"\D", "", newest.inner_text())) or int(digits) < frame:
         page.wait_for_timeout(100)
     page.wait_for_timeout(1500)  # curves come twice a second

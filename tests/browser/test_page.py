@@ -4,6 +4,7 @@ and what a screen reader is told."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -73,7 +74,7 @@ def visit(open_page: Any, monitor: Any) -> Callable[..., Page]:
 
 def kpi(page: Page, name: str) -> Any:
     """Return the element with a number of the header."""
-    return page.locator(".kpi", has=page.locator("dt", has_text=name)).locator("dd span")
+    return page.locator(".kpi", has=page.locator("dt", has_text=re.compile(f"^{name}$"))).locator("dd span")
 
 
 def facts(page: Page) -> Any:

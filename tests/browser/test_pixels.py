@@ -155,7 +155,10 @@ class Screen:
         """Wait until the screen is as it should be, all of it within 1/255."""
         rgb = self.page.evaluate("getComputedStyle(document.querySelector('.pane-stage')).backgroundColor")
         background = [int(part) for part in re.findall(r"\d+", rgb)[:3]]
-        shown, there = on_screen(self.numbers, view, self.look(self.page).shape[:2])
+        canvas = self.page.evaluate(
+            "() => { const { width, height } = document.querySelector('.pane-image'); return [height, width]; }"
+        )
+        shown, there = on_screen(self.numbers, view, tuple(canvas))
         assert there.sum() > 300_000
         expected = colours_of(shown, there, scale, limits, background).astype(np.int16)
         until_s = time.monotonic() + PATIENCE_S

@@ -69,10 +69,13 @@ def test_an_operator_sees_what_values_do_and_gives_them_to_the_running_group(
         expect(panel.get_by_label("adc threshold")).to_have_value("1000")
         page.get_by_role("button", name="Back to live").click()
         page.get_by_label("What is shown").select_option("frame")
-        send(producer, 2)
-        expect(facts).to_contain_text("2 · no hit")
+        n_sent = 1
+        while "no hit" not in facts.inner_text():  # its next frames, once it has heard of them
+            assert n_sent < 300
+            send(producer, n_sent := n_sent + 1)
+            page.wait_for_timeout(200)
         expect(page.locator(".kpi", has_text="peaks").locator("dd span")).to_have_text("1")
-        producer.finish(2)
+        producer.finish(n_sent)
 
 
 def test_without_allow_control_there_is_nothing_to_control(commands: Any, peaks: None, open_page: Any) -> None:
