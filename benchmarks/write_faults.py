@@ -36,6 +36,7 @@ from beamstream import Address, Consumer, Producer, codecs
 from beamstream.metrics import Snapshot
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
+from beamstream.service.consuming.patience import Patience
 from beamstream.service.consuming.visit import LoopCounts, Visit
 from beamstream.service.shell import service_shell
 from beamstream.streams import delete_stream
@@ -134,7 +135,7 @@ def write(work: Work, dies_after: int, seed: int) -> None:
         ) as consumer,
     ):
         try:
-            Visit(handler, consumer, work.url, shell, LoopCounts()).run(lambda: False)
+            Visit(handler, consumer, work.url, shell, LoopCounts(patience=Patience(handler.name))).run(lambda: False)
         except Exception:
             note(work, traceback.format_exc())
             raise
