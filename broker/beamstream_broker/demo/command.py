@@ -86,8 +86,9 @@ def _run(
 ) -> int:
     """Run the demo to its end and return the exit status."""
     session.start()
-    typer.echo(f"demo: watch it at {session.page}", err=True)
-    stays = (not no_browser and open_page(session.page)) or keep_running
+    page = session.await_page()
+    typer.echo(f"demo: watch it at {page}", err=True)
+    stays = (not no_browser and open_page(page)) or keep_running
     complete = session.watch(shell)
     shell.display.hide()
     if not complete:

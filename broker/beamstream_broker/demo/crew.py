@@ -80,17 +80,6 @@ class Crew:
                 how = member.child.describe_end() or ""
                 raise StageFailedError(name, how, member.log_path, member.child.read_log())
 
-    def last_json(self, name: str) -> dict[str, Any] | None:
-        """Return the last whole line of JSON that a process has printed; None where there is none."""
-        member = self._members.get(name)
-        if member is None:
-            return None
-        for line in reversed(member.log_path.read_text("utf-8", "replace").splitlines(keepends=True)):
-            if line.startswith("{") and line.endswith("\n"):
-                said: dict[str, Any] = json.loads(line)
-                return said
-        return None
-
     def await_json(self, name: str) -> dict[str, Any]:
         """Wait until a process has printed a line of JSON, and return it.
 

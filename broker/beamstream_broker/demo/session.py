@@ -68,11 +68,6 @@ class DemoSession:
         """URL of the demo's server; None until it is there."""
         return self._server.url if self._server else None
 
-    @property
-    def page(self) -> str:
-        """Address of the monitor's page."""
-        return str(self.crew.await_json(MONITOR)["urls"]["viewer"])
-
     def start(self) -> None:
         """Start all processes; server and detector first, because the others have to be told where they are.
 
@@ -91,6 +86,16 @@ class DemoSession:
             self.crew.start(name, arguments, broker)
         endpoint = str(self.crew.await_json(DETECTOR)["stream"])
         self.crew.start(CONNECTOR, connector_arguments(endpoint), broker)
+
+    def await_page(self) -> str:
+        """Wait until the monitor serves its page, and return the page's address.
+
+        Raises
+        ------
+        StageFailedError
+            If it does not, or another process fails.
+        """
+        return str(self.crew.await_json(MONITOR)["urls"]["viewer"])
 
     def watch(self, shell: Shell) -> bool:
         """Watch until the series is over and everybody is done with it; False if that was interrupted.

@@ -10,6 +10,7 @@ import typer
 from beamstream.address import is_path
 from beamstream.cli.options import Broker, Follow, Group, Json, MetricsPort
 from beamstream.errors import UsageError
+from beamstream_consumers.options import GeometryFile, MaskFile
 
 SERVING = "Page"
 LETTING_IN = "Who is let in"
@@ -135,18 +136,8 @@ def monitor(
         str,
         typer.Option(metavar="USER,...", help="Of --auth proxy: who may change things.", rich_help_panel=LETTING_IN),
     ] = "",
-    geometry: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="CrystFEL .geom, pyFAI .poni or NeXus file; else the stream's own."),
-    ] = None,
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="More bad pixels, not 0 where bad: .npy, FILE.h5:/dataset, or what fabio reads.",
-            show_default=False,
-        ),
-    ] = None,
+    geometry: GeometryFile = None,
+    mask: MaskFile = None,
     terminal: Annotated[
         bool, typer.Option("--terminal", help="No page: numbers of one stream in the terminal, or as lines.")
     ] = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +22,7 @@ from beamstream.cli.options import (
 from beamstream.service import Intake, run_processor
 from beamstream_consumers.calibration_files import read_mask
 from beamstream_consumers.geometry import geometry_text
+from beamstream_consumers.options import GeometryFile, MaskFile
 
 from .processor import PeakProcessor
 from .settings import PeakSettings, all_parameters
@@ -55,18 +55,8 @@ def peaks(
     min_hit_peaks: Annotated[int, setting("min_hit_peaks")] = default("min_hit_peaks"),
     max_hit_peaks: Annotated[int, setting("max_hit_peaks")] = default("max_hit_peaks"),
     lowest_valid: Annotated[float | None, setting("lowest_valid")] = default("lowest_valid"),
-    geometry: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="CrystFEL .geom, pyFAI .poni or NeXus file; else the stream's own."),
-    ] = None,
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="More bad pixels, not 0 where bad: .npy, FILE.h5:/dataset, or what fabio reads.",
-            show_default=False,
-        ),
-    ] = None,
+    geometry: GeometryFile = None,
+    mask: MaskFile = None,
     hits_to: Annotated[
         str | None,
         typer.Option(metavar="BEAMTIME/SOURCE", help="Data source of the hits; else SOURCE-hits.", show_default=False),

@@ -161,18 +161,7 @@ class RunPictures:
     def _show_frame(self, run: Run, frame: Frame, peaks: Entry | None) -> None:
         try:
             array = frame.array()
-            scene = self._scene(run, frame)
-            said = self._read_said(run, frame, peaks)
-            picture = make_picture(
-                array,
-                scene,
-                source=self.name,
-                kind="frame",
-                stream=run.stream,
-                message_id=frame.message_id,
-                taken_ns=frame.header.timestamp_ns,
-                said=said,
-            )
+            said, picture = self._make(run, frame, array, "frame", peaks)
         except ServerError:
             raise
         except BeamstreamError as error:
@@ -204,18 +193,7 @@ class RunPictures:
         try:
             frame = hits.read(entry.message_id)
             array = frame.array()
-            scene = self._scene(run, frame)
-            said = self._read_said(run, frame, None)
-            picture = make_picture(
-                array,
-                scene,
-                source=self.name,
-                kind="hit",
-                stream=run.stream,
-                message_id=frame.message_id,
-                taken_ns=frame.header.timestamp_ns,
-                said=said,
-            )
+            said, picture = self._make(run, frame, array, "hit", None)
         except FetchError as error:
             self._refuse(run, entry.message_id, error)
             return
@@ -231,6 +209,24 @@ class RunPictures:
         self._desk.counts["hits_shown"] += 1
         self._keep(run, frame, said, is_hit=True)
         self._add_hit(run, frame, array)
+
+    def _make(
+        self, run: Run, frame: Frame, array: npt.NDArray[Any], kind: Kind, peaks: Entry | None
+    ) -> tuple[SaidPeaks | None, Picture]:
+        """Return what is said of a frame, and its picture."""
+        scene = self._scene(run, frame)
+        said = self._read_said(run, frame, peaks)
+        picture = make_picture(
+            array,
+            scene,
+            source=self.name,
+            kind=kind,
+            stream=run.stream,
+            message_id=frame.message_id,
+            taken_ns=frame.header.timestamp_ns,
+            said=said,
+        )
+        return said, picture
 
     def _add_hit(self, run: Run, frame: Frame, array: npt.NDArray[Any]) -> None:
         if frame.message_id not in run.hit_ids and len(run.hit_ids) < MAX_HIT_IDS:
