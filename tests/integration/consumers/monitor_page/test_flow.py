@@ -179,9 +179,9 @@ def test_exact_pixels_are_those_of_the_picture_that_is_shown(serve: Serve) -> No
     served.detector.send()
     page = served.view()
     page.want(served.source, canvas=[100, 100])
-    page.picture()
+    page.ack(page.picture())
     served.detector.send()
-    page.settle(served)
+    assert page.picture().header["id"] == 2
     for x, y, why in ((100, 200, None), (7, 5, "masked"), (-1, 0, "outside")):
         page.say(t="px", pane=0, x=x, y=y)
         pixel = page.text("px")
