@@ -9,6 +9,8 @@ from .entry import (
     encode_header,
     expired_entry,
     fields_of,
+    pack_header,
+    read_answer,
     read_entry,
 )
 from .keys import StreamKeys
@@ -29,5 +31,7 @@ __all__ = [
     "encode_metadata",
     "expired_entry",
     "fields_of",
+    "pack_header",
+    "read_answer",
     "read_entry",
 ]
