@@ -20,6 +20,7 @@ from typing import Any
 from beamstream.address import Address
 from beamstream.dataset import payload_ids
 from beamstream.errors import StreamNotFoundError
+from beamstream.frame import Payload
 from beamstream.payloads import MemoryTier
 from beamstream.protocol import Entry, EntryKind, StreamKeys, fields_of, read_entry
 from beamstream.protocol.client import Server
@@ -292,7 +293,7 @@ class Spilling:
             self.forget(address)
 
 
-def _joined(payloads: list[bytes | None]) -> bytes | None:
+def _joined(payloads: list[Payload | None]) -> Payload | None:
     """Return the payloads of a message's parts one behind the other; None where one of them is gone."""
     there = [payload for payload in payloads if payload is not None]
     if not there or len(there) < len(payloads):
