@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beamstream.address import Address
-from beamstream.dataset import payload_ids
+from beamstream.dataset import keyed_payload_ids
 from beamstream.errors import CorruptDataError, ServerRefusedError, StreamNotFoundError
 from beamstream.payloads import MemoryTier
 from beamstream.protocol import StreamKeys, decode_header
@@ -72,23 +72,26 @@ class RetentionCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """The server's memory.
+    """The server's memory, and what has to leave the segments beside it.
 
     Attributes
     ----------
     used_bytes, limit_bytes : int
         ``used_memory`` and ``maxmemory`` [bytes]; a limit of 0 means none.
+    shared_excess_bytes : int
+        What has to go from shared memory [bytes].
     """
 
     used_bytes: int
     limit_bytes: int
+    shared_excess_bytes: int = 0
 
     @property
     def excess_bytes(self) -> int:
         """What has to go to get from above the high-water mark to the low-water mark; 0 below the former [bytes]."""
         if self.used_bytes <= HIGH_WATER * self.limit_bytes or self.limit_bytes == 0:
-            return 0
-        return self.used_bytes - int(LOW_WATER * self.limit_bytes)
+            return self.shared_excess_bytes
+        return max(self.used_bytes - int(LOW_WATER * self.limit_bytes), self.shared_excess_bytes)
 
 
 @dataclass(slots=True)
@@ -186,7 +189,7 @@ class Retention:
         before = self.server.call("HGET", keys.state, "released_entry")
         flat = self.server.script("release", [keys.index, keys.state], [format_place(limit), n_wanted, int(dropping)])
         headers = [(int(one), decode_header(two)) for one, two in zip(flat[::2], flat[1::2], strict=True)]
-        MemoryTier(self.server, keys).delete([one for named in headers for one in payload_ids(*named)])
+        MemoryTier(self.server, keys).delete([one for named in headers for one in keyed_payload_ids(*named)])
         if not headers and before == self.server.call("HGET", keys.state, "released_entry"):
             return None
         return [header.payload_bytes for _, header in headers]

@@ -24,6 +24,7 @@ from .errors import ServerDiedError
 from .fetching import FetchService
 from .retention import MemoryUse, Retention
 from .settling import Settling
+from .sharing import Collecting, SharingService
 from .upkeep import Ages, Upkeep
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class BrokerService:
         dies it is started again.
     fetch : FetchService, optional
         Who serves the segments to readers that do not see them.
+    sharing : SharingService, optional
+        Who gives segments of shared memory to processes of this host.
     ages : Ages
         How old messages may become, and how long what nobody reads stays.
     """
@@ -83,14 +86,18 @@ class BrokerService:
         embedded: EmbeddedServer | None = None,
         fetch: FetchService | None = None,
         ages: Ages = NEVER_OLD,
+        sharing: SharingService | None = None,
     ) -> None:
         self._server = server
         self._embedded = embedded
         self._settling = Settling(server)
         self._fetch = fetch
         self._upkeep = Upkeep(server, spill_root, ages)
+        self._sharing = sharing
+        pool = None if sharing is None else sharing.pool
+        self._collecting = None if pool is None else Collecting(server, pool)
         endpoint = "" if fetch is None else fetch.endpoint
-        self._disk = None if spill_root is None else Disk(server, spill_root, endpoint, ages.forget_after_s)
+        self._disk = None if spill_root is None else Disk(server, spill_root, endpoint, ages.forget_after_s, pool)
         self._retention = Retention(server, None if self._disk is None else self._disk.spilling)
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}
@@ -196,9 +203,16 @@ class BrokerService:
     def _look_at_memory(self) -> None:
         self._looked_at = time.monotonic()
         info = read_info(self._server)
-        self._memory = MemoryUse(used_bytes=int(info["used_memory"]), limit_bytes=int(info["maxmemory"]))
+        used_bytes, limit_bytes, excess_bytes = int(info["used_memory"]), int(info["maxmemory"]), 0
+        if self._sharing is not None and self._collecting is not None:
+            self._collecting.look()
+            self._sharing.budget.look(used_bytes, limit_bytes)
+            excess_bytes = self._sharing.budget.excess_bytes()
+        self._memory = MemoryUse(used_bytes=used_bytes, limit_bytes=limit_bytes, shared_excess_bytes=excess_bytes)
         if self._retention.relieve(self._memory):
             self._relieved_at = time.monotonic()
+            if self._collecting is not None:
+                self._collecting.look()
         self._upkeep.tick()
         if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
             self._count(info)
@@ -206,8 +220,9 @@ class BrokerService:
 
     def _presence(self) -> Presence:
         disk = self._disk
+        shared = "" if self._sharing is None else self._sharing.endpoint
         if disk is None:
-            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="")
+            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared=shared)
         n_spilled, now_s = disk.spilling.counts.n_spilled, time.monotonic()
         if n_spilled > self._n_spilled:
             self._n_spilled, self._spilled_at = n_spilled, now_s
@@ -219,6 +234,7 @@ class BrokerService:
             n_spilled=n_spilled,
             spilling=now_s - self._spilled_at < SPILLING_FOR_S,
             disk_free_bytes=disk.free_bytes(),
+            shared=shared,
         )
 
     def _leave(self) -> None:
@@ -246,6 +262,10 @@ class BrokerService:
         events |= self._upkeep.events()
         if self._fetch is not None:
             events |= self._fetch.counts.as_events()
+        levels: dict[str, float] = {}
+        if self._sharing is not None:
+            events |= self._sharing.events()
+            levels = self._sharing.levels()
         return Snapshot(
             events=events,
             payload_bytes=self._n_bytes,
@@ -255,6 +275,7 @@ class BrokerService:
                 **({} if disk is None else {"spill_stands_still": float(bool(disk.flaw))}),
                 "memory_used_bytes": float(self._memory.used_bytes),
                 "memory_limit_bytes": float(self._memory.limit_bytes),
+                **levels,
                 **self._levels,
             },
         )

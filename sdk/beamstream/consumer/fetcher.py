@@ -13,10 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from beamstream.dataset import make_frame, payload_ids
+from beamstream.dataset import make_frame, stored_payloads
 from beamstream.errors import BeamstreamError, ChecksumError, StreamNotFoundError
 from beamstream.frame import Header, Payload
-from beamstream.payloads import FETCH_BYTES, PayloadTier
+from beamstream.payloads import FETCH_BYTES, PayloadSource
 from beamstream.protocol import EXPIRED, Entry, EntryKind, StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.put_back import Comeback
@@ -43,7 +43,7 @@ class Fetcher:
         server: Server,
         keys: StreamKeys,
         feed: Feed,
-        tier: PayloadTier,
+        tier: PayloadSource,
         delivery: Delivery,
         counts: ConsumerCounts,
         *,
@@ -144,7 +144,7 @@ class Fetcher:
 
     def _fetch(self) -> bool:
         batch = self._next_batch()
-        ids = [payload_ids(entry.message_id, _header(entry)) if _is_stored(entry) else [] for entry, _ in batch]
+        ids = [stored_payloads(entry.message_id, _header(entry)) if _is_stored(entry) else [] for entry, _ in batch]
         fetched = iter(self._tier.fetch([one for of_entry in ids for one in of_entry]))
         for (entry, n_deliveries), of_entry in zip(batch, ids, strict=True):
             payloads = [next(fetched) for _ in of_entry] or [entry.inline]
