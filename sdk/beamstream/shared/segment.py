@@ -97,7 +97,11 @@ class Lease(np.ndarray[Any, np.dtype[np.uint8]]):
     def __del__(self) -> None:
         """Let the lock go, by closing the description that has it."""
         if self.descriptor is not None:
-            os.close(self.descriptor)
+            _close(self.descriptor)
+
+
+_close = os.close
+"""Kept here, because views may go when the interpreter ends, and modules have gone before."""
 
 
 def lease(descriptor: int, pages: Pages, epoch: int) -> Lease | None:
