@@ -24,6 +24,7 @@ from .errors import ServerDiedError
 from .fetching import FetchService
 from .retention import MemoryUse, Retention
 from .settling import Settling
+from .sharing import Collecting, SharingService
 from .upkeep import Ages, Upkeep
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ LOOK_EVERY_S = 0.1
 """How often the server's memory is looked at [s]: 6 GB/s fill the 15 % above the high-water mark of 4 GiB in that."""
 
 LOOK_SOON_S = 0.01
-"""How long until the next look where something had to go within the last second [s]: a producer that is faster than the
-disk has filled up again what was freed, and waits."""
+"""How long until the next look where something had to go, or a segment was lent, within the last second [s]: a producer
+that is faster than the disk has filled up again what was freed, and waits."""
 
 BUSY_FOR_S = 1.0
 """How long such a time lasts after the last time that something had to go [s]."""
@@ -72,6 +73,8 @@ class BrokerService:
         dies it is started again.
     fetch : FetchService, optional
         Who serves the segments to readers that do not see them.
+    sharing : SharingService, optional
+        Who gives segments of shared memory to processes of this host.
     ages : Ages
         How old messages may become, and how long what nobody reads stays.
     """
@@ -83,14 +86,18 @@ class BrokerService:
         embedded: EmbeddedServer | None = None,
         fetch: FetchService | None = None,
         ages: Ages = NEVER_OLD,
+        sharing: SharingService | None = None,
     ) -> None:
         self._server = server
         self._embedded = embedded
         self._settling = Settling(server)
         self._fetch = fetch
         self._upkeep = Upkeep(server, spill_root, ages)
+        self._sharing = sharing
+        pool = None if sharing is None else sharing.pool
+        self._collecting = None if pool is None else Collecting(server, pool)
         endpoint = "" if fetch is None else fetch.endpoint
-        self._disk = None if spill_root is None else Disk(server, spill_root, endpoint, ages.forget_after_s)
+        self._disk = None if spill_root is None else Disk(server, spill_root, endpoint, ages.forget_after_s, pool)
         self._retention = Retention(server, None if self._disk is None else self._disk.spilling)
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}
@@ -103,7 +110,8 @@ class BrokerService:
         self._died_at: list[float] = []
         self._n_troubles = 0
         self._troubles: set[str] = set()
-        self._relieved_at = -BUSY_FOR_S
+        self._busy_at = -BUSY_FOR_S
+        self._n_lent = 0
         self._n_spilled = 0
         self._spilled_at = -SPILLING_FOR_S
 
@@ -161,7 +169,7 @@ class BrokerService:
 
     def _memory_every_s(self) -> float:
         """Return how often the memory is looked at now [s]: what is freed under pressure is soon filled again."""
-        return LOOK_SOON_S if time.monotonic() - self._relieved_at < BUSY_FOR_S else LOOK_EVERY_S
+        return LOOK_SOON_S if time.monotonic() - self._busy_at < BUSY_FOR_S else LOOK_EVERY_S
 
     def look(self) -> None:
         """Look at the server once: make room if it is full, keep what is to be kept. A lost server is waited for."""
@@ -196,9 +204,19 @@ class BrokerService:
     def _look_at_memory(self) -> None:
         self._looked_at = time.monotonic()
         info = read_info(self._server)
-        self._memory = MemoryUse(used_bytes=int(info["used_memory"]), limit_bytes=int(info["maxmemory"]))
+        used_bytes, limit_bytes, excess_bytes = int(info["used_memory"]), int(info["maxmemory"]), 0
+        if self._sharing is not None and self._collecting is not None:
+            self._collecting.look()
+            self._sharing.budget.look(used_bytes, limit_bytes)
+            excess_bytes = self._sharing.budget.excess_bytes()
+            n_lent, self._n_lent = self._n_lent, self._sharing.pool.counts.n_lent
+            if self._n_lent > n_lent:
+                self._busy_at = time.monotonic()
+        self._memory = MemoryUse(used_bytes=used_bytes, limit_bytes=limit_bytes, shared_excess_bytes=excess_bytes)
         if self._retention.relieve(self._memory):
-            self._relieved_at = time.monotonic()
+            self._busy_at = time.monotonic()
+            if self._collecting is not None:
+                self._collecting.look()
         self._upkeep.tick()
         if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
             self._count(info)
@@ -206,8 +224,9 @@ class BrokerService:
 
     def _presence(self) -> Presence:
         disk = self._disk
+        shared = "" if self._sharing is None else self._sharing.endpoint
         if disk is None:
-            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="")
+            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared=shared)
         n_spilled, now_s = disk.spilling.counts.n_spilled, time.monotonic()
         if n_spilled > self._n_spilled:
             self._n_spilled, self._spilled_at = n_spilled, now_s
@@ -219,6 +238,7 @@ class BrokerService:
             n_spilled=n_spilled,
             spilling=now_s - self._spilled_at < SPILLING_FOR_S,
             disk_free_bytes=disk.free_bytes(),
+            shared=shared,
         )
 
     def _leave(self) -> None:
@@ -246,6 +266,10 @@ class BrokerService:
         events |= self._upkeep.events()
         if self._fetch is not None:
             events |= self._fetch.counts.as_events()
+        levels: dict[str, float] = {}
+        if self._sharing is not None:
+            events |= self._sharing.events()
+            levels = self._sharing.levels()
         return Snapshot(
             events=events,
             payload_bytes=self._n_bytes,
@@ -255,6 +279,7 @@ class BrokerService:
                 **({} if disk is None else {"spill_stands_still": float(bool(disk.flaw))}),
                 "memory_used_bytes": float(self._memory.used_bytes),
                 "memory_limit_bytes": float(self._memory.limit_bytes),
+                **levels,
                 **self._levels,
             },
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .address import Address
 from .errors import NotAnImageError
+from .location import Location
 from .records import maker
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Header:
         Which part of a dataset this is, from 1; 0 of what is none.
     is_addition : bool
         These parts came after their dataset had been put into the index; the two count as one message.
+    location : Location or None
+        Where in shared memory the payload was put, if it was: for whoever fetches it; it may have gone from there.
     """
 
     payload_bytes: int
@@ -60,6 +63,7 @@ class Header:
     parts: tuple[Header, ...] = ()
     part: int = 0
     is_addition: bool = False
+    location: Location | None = field(default=None, compare=False, repr=False)
 
     @property
     def missing_parts(self) -> tuple[int, ...]:

@@ -35,6 +35,8 @@ class Presence:
         Whether it does so now.
     disk_free_bytes : int or None
         Room on the disk of the folder [bytes]; None where it does not say.
+    shared : str
+        Who gives segments of shared memory to processes of its host (`beamstream.shared`); empty where nobody does.
     """
 
     host: str
@@ -44,12 +46,14 @@ class Presence:
     n_spilled: int | None = None
     spilling: bool = False
     disk_free_bytes: int | None = None
+    shared: str = ""
 
 
 def announce(server: Server, presence: Presence) -> None:
     """Say that a broker is there; works while the server's memory is full, too."""
     fields: list[str | int] = ["host", presence.host, "pid", presence.pid]
     fields += ["folder", presence.folder, "flaw", presence.flaw, "spilling", int(presence.spilling)]
+    fields += ["shared", presence.shared]
     for name, number in (("n_spilled", presence.n_spilled), ("disk_free_bytes", presence.disk_free_bytes)):
         fields += [] if number is None else [name, number]
     server.script("note", [BROKER], ["set", *fields])
@@ -75,6 +79,7 @@ def read_presence(server: Server) -> Presence | None:
         n_spilled=_number(fields.get("n_spilled")),
         spilling=fields.get("spilling") == "1",
         disk_free_bytes=_number(fields.get("disk_free_bytes")),
+        shared=fields.get("shared", ""),
     )
 
 

@@ -32,8 +32,8 @@ from beamstream.groups.redelivery import DELAYS_S, MAX_ATTEMPTS, MAX_DELAY_S
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.put_back import put_back
-from beamstream.spilled import TieredPayloads
 from beamstream.state import read_state
+from beamstream.tiers import TieredPayloads
 
 from .acknowledger import Acknowledger
 from .delivery import ConsumerCounts, Delivery

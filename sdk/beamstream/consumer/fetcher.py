@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import xxhash
 
-from beamstream.dataset import PayloadId, make_frame, payload_ids
+from beamstream.dataset import Stored, make_frame, stored_payloads
 from beamstream.errors import BeamstreamError, ChecksumError, StreamNotFoundError
 from beamstream.frame import Frame, Header, Payload, new_frame
-from beamstream.payloads import FETCH_BYTES, PayloadTier
+from beamstream.payloads import FETCH_BYTES, PayloadSource
 from beamstream.protocol import EXPIRED, Entry, EntryKind, StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.put_back import Comeback
@@ -50,7 +50,7 @@ class Fetcher:
         server: Server,
         keys: StreamKeys,
         feed: Feed,
-        tier: PayloadTier,
+        tier: PayloadSource,
         delivery: Delivery,
         counts: ConsumerCounts,
         *,
@@ -156,19 +156,19 @@ class Fetcher:
 
     def _fetch(self) -> bool:
         batch = self._next_batch()
-        ids = [payload_ids(entry.message_id, _header(entry)) if _is_stored(entry) else [] for entry, _ in batch]
-        wanted = [one for of_entry in ids for one in of_entry]
+        stored = [stored_payloads(entry.message_id, _header(entry)) if _is_stored(entry) else [] for entry, _ in batch]
+        wanted = [one for of_entry in stored for one in of_entry]
         fetched = iter(self._tier.fetch(wanted) if wanted else ())
         try:
-            self._deliver_all(batch, ids, fetched)
+            self._deliver_all(batch, stored, fetched)
         finally:
             self._hand_over()
         return False
 
     def _deliver_all(
-        self, batch: Sequence[Delivered], ids: Sequence[Sequence[PayloadId]], fetched: Iterator[Payload | None]
+        self, batch: Sequence[Delivered], stored: Sequence[Sequence[Stored]], fetched: Iterator[Payload | None]
     ) -> None:
-        for (entry, n_deliveries), of_entry in zip(batch, ids, strict=True):
+        for (entry, n_deliveries), of_entry in zip(batch, stored, strict=True):
             payloads = [next(fetched) for _ in of_entry] or [entry.inline]
             if None in payloads and of_entry:
                 if self._is_undone(entry):

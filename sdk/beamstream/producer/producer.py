@@ -29,7 +29,7 @@ from beamstream.errors import (
 )
 from beamstream.frame import DECLINED, STATED, Payload
 from beamstream.keep import Keep, check_keep
-from beamstream.payloads import INLINE_BYTES, MemoryTier
+from beamstream.payloads import INLINE_BYTES
 from beamstream.protocol import StreamKeys, pack_header
 from beamstream.protocol.client import Server
 from beamstream.state import StreamState, read_state
@@ -40,6 +40,7 @@ from .opening import Opening
 from .parts import Parts
 from .queue import Outgoing, SendQueue
 from .sender import ProducerCounts, Sender
+from .storing import DEFAULT_TIER, Storing, Tier, check_tier
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -104,8 +105,8 @@ class Producer:
         Payloads up to this size travel inside the index entry [bytes].
     gather_s : float
         For how long after one call to the server messages are gathered for the next [s]; what is waited for, by
-        `flush`, a future's `result` or for room in the queue, goes at once. For small messages of which none is urgent: a
-        call costs more than they. Without it they are gathered only while they come quickly, for 1 ms at most.
+        `flush`, a future's `result` or for room in the queue, goes at once. For small messages of which none is urgent:
+        a call costs more than they. Without it they are gathered only while they come quickly, for 1 ms at most.
     session : str, optional
         Somebody's unique name; a stream that another session has made is refused then, in place of being continued.
     remake : bool
@@ -113,6 +114,9 @@ class Producer:
     keep : "memory", "overflow" or "all", optional
         What is kept of the stream, see `beamstream.keep`; the first producer decides, ``overflow`` where it says
         nothing. With ``all`` a message counts as sent when it is on disk; until then the producer holds it.
+    tier : "auto", "memory" or "shared"
+        Where payloads lie that have no room in the index: in shared memory where the broker of this host has it, else
+        on the server (``auto``); always on the server; in shared memory or not at all.
     n_parts : int
         How many parts each message has: of how many modules a dataset consists. All producers of a stream say the same.
     min_parts : int, optional
@@ -163,6 +167,7 @@ class Producer:
         session: str | None = None,
         remake: bool = False,
         keep: Keep | None = None,
+        tier: Tier = DEFAULT_TIER,
         n_parts: int = 1,
         min_parts: int | None = None,
         part: int | None = None,
@@ -195,7 +200,7 @@ class Producer:
         self._sender = Sender(
             self.address,
             self._server,
-            MemoryTier(self._server, self._keys),
+            Storing(self._server, self._keys, check_tier(tier)),
             self._queue,
             inline_bytes=inline_bytes,
             retry_timeout_s=retry_timeout_s,

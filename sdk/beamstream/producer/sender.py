@@ -23,10 +23,9 @@ from beamstream.errors import (
     StreamNotFoundError,
     StreamSealedError,
 )
-from beamstream.frame import DECLINED
-from beamstream.payloads import PayloadTier
+from beamstream.frame import DECLINED, Payload
 from beamstream.presence import read_presence
-from beamstream.protocol import StreamKeys
+from beamstream.protocol import StreamKeys, locate_header
 from beamstream.protocol.client import Server
 from beamstream.protocol.packing import Argument
 from beamstream.retry import RetryCounts, with_retries
@@ -35,6 +34,7 @@ from .future import tell
 from .on_disk import OnDisk, Told
 from .opening import NewLifeError, Opening
 from .queue import Outgoing, SendQueue
+from .storing import Storing
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Sender:
         self,
         address: Address,
         server: Server,
-        tier: PayloadTier,
+        storing: Storing,
         queue: SendQueue,
         *,
         inline_bytes: int,
@@ -113,7 +113,7 @@ class Sender:
         self.counts = ProducerCounts()
         self._address = address
         self._server = server
-        self._tier = tier
+        self._storing = storing
         self._queue = queue
         self._keys = StreamKeys(address)
         self._inline_bytes = inline_bytes
@@ -143,6 +143,7 @@ class Sender:
             self._queue.close()
             self._give_up()
             self._queue.forget()
+            self._storing.close()
 
     def _give_up(self) -> None:
         while batch := self._queue.take(BATCH_MESSAGES, BATCH_BYTES, 0):
@@ -188,6 +189,8 @@ class Sender:
         except BeamstreamError as error:
             log.error("%d message(s) of %s were not sent: %s", len(batch), self._address, error)
             self._fail_all([(message, error) for message in batch])
+            # Some may be in the stream all the same, and wait there.
+            self._storing.settled(max(message.message_id for message in batch), ())
         else:
             self._gap_open = answer[1] > 0
             self._tell(batch, answer[4:], n_received=answer[3], again=again)
@@ -202,8 +205,10 @@ class Sender:
                 # A server that was started anew has lost the payloads, too.
                 if not self._opening.reopen():
                     raise
+                self._storing.forget()
             except NewLifeError:
                 log.warning("%s was put back from disk; %d message(s) are stored again", self._address, len(batch))
+                self._storing.forget()
                 self._with_retries(lambda _: self._read_life())
 
     def _read_life(self) -> list[int]:
@@ -230,9 +235,7 @@ class Sender:
         self._stored_at = time.monotonic()
         large = [(message.payload_id, message.payload) for message in batch if self._has_key(message)]
         if large:
-            for failure in self._tier.store(large):
-                if failure is not None:
-                    raise failure
+            self._storing.store(large, self._opening.life)
         return []
 
     def _has_key(self, message: Outgoing) -> bool:
@@ -248,9 +251,14 @@ class Sender:
     def _publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
         arguments: list[Argument] = [f"{int(again)} {self._opening.life}"]
         for message in batch:
-            has_key = self._has_key(message)
+            inline: Payload = message.payload
+            header = message.header
+            if self._has_key(message):
+                inline = b""
+                location = self._storing.location(message.payload_id)
+                header = header if location is None else locate_header(header, location)
             name = f"{message.message_id}:{message.part}" if message.part else message.message_id
-            arguments += (name, message.header, b"" if has_key else message.payload)
+            arguments += (name, header, inline)
         answer: list[int] = self._server.script("publish", self._keys.sequence, arguments)
         return answer
 
@@ -266,11 +274,14 @@ class Sender:
     def _tell(self, batch: list[Outgoing], statuses: list[int], *, n_received: int, again: bool) -> None:
         """Sort a batch by what was answered; what was there `again`, after a crash, is what this producer had sent."""
         useless = []
+        held_id = 0
         sent: Told = []
         failed: list[tuple[Outgoing, BeamstreamError]] = []
         for message, status in zip(batch, statuses, strict=True):
             if status in WITHOUT_USE and self._has_key(message):
                 useless.append(message.payload_id)
+            if status == Status.HELD:
+                held_id = max(held_id, message.message_id)
             outcome = SENT.get(status)
             if outcome is not None:
                 sent.append((message, "sent" if again and outcome == "duplicate" else outcome))
@@ -284,11 +295,10 @@ class Sender:
             self._on_disk.add(sent, n_received)
         elif sent:
             self._succeed_all(sent)
-        if useless:
-            try:
-                self._tier.delete(useless)
-            except BeamstreamError as error:
-                log.warning("%d payload(s) of %s stay behind: %s", len(useless), self._address, error)
+        try:
+            self._storing.settled(held_id, useless)
+        except BeamstreamError as error:
+            log.warning("%d payload(s) of %s stay behind: %s", len(useless), self._address, error)
 
     def _succeed_all(self, told: Told) -> None:
         n_sent = n_bytes = 0

@@ -16,12 +16,17 @@ import msgpack
 from beamstream.dataset import MAX_PARTS, dataset_header
 from beamstream.errors import EntryError
 from beamstream.frame import Gap, Header, new_header
+from beamstream.location import LOCATION_BYTES, Location
+from beamstream.location import PACKED as PACKED_LOCATION
 from beamstream.records import maker
 
 from .layouts import DTYPES, LAYOUT_KEYS, Layout, known_layout, layout_fields, pack_layout, remember_layout
 
 HEADER_VERSION = 1
-"""First byte of every header."""
+"""First byte of every header whose payload lies under its key, or in the entry."""
+
+LOCATED_VERSION = 2
+"""First byte of a header that says where in shared memory its payload lies: behind the fixed part."""
 
 _FIXED = struct.Struct(">BQQQ")
 """Version, XXH3-64 of the payload, payload bytes, timestamp [ns since 1970]; a msgpack map follows. These four stand in
@@ -141,9 +146,29 @@ def pack_header(
             packed = fixed + pack_layout(codec, dtype, shape is None, *(shape or ()))
     except (TypeError, ValueError, OverflowError, RecursionError, struct.error) as error:
         raise EntryError("message metadata", str(error)) from error
-    if len(packed) > MAX_HEADER_BYTES:
-        raise EntryError("message metadata", f"{len(packed)} bytes packed, the limit is {MAX_HEADER_BYTES}")
+    if len(packed) > MAX_HEADER_BYTES - LOCATION_BYTES:
+        limit = MAX_HEADER_BYTES - LOCATION_BYTES
+        raise EntryError("message metadata", f"{len(packed)} bytes packed, the limit is {limit}")
     return packed
+
+
+def locate_header(packed: bytes, location: Location) -> bytes:
+    """Return a packed header that says where in shared memory the payload lies."""
+    return b"\x02" + packed[1 : _FIXED.size] + PACKED_LOCATION.pack(*location) + packed[_FIXED.size :]
+
+
+def unlocate_header(packed: bytes) -> bytes:
+    """Return a packed header without what it, or one of its parts, says of shared memory: as it goes to disk.
+
+    Raises
+    ------
+    EntryError
+        If the bytes are no header.
+    """
+    if packed[:1] == b"\x02":
+        return b"\x01" + packed[1 : _FIXED.size] + packed[_FIXED.size + LOCATION_BYTES :]
+    header = decode_header(packed)
+    return encode_header(header) if any(part.location is not None for part in header.parts) else packed
 
 
 def decode_header(packed: bytes) -> Header:
@@ -163,9 +188,14 @@ def _decode(packed: bytes, *, part: int = 0) -> Header:
             "header", f"{len(packed)} bytes, between {_FIXED.size + 1} and {MAX_HEADER_BYTES} are possible"
         )
     version, checksum, payload_bytes, timestamp_ns = _FIXED.unpack_from(packed)
-    if version != HEADER_VERSION:
-        raise EntryError("header", f"version {version}, this program reads {HEADER_VERSION}")
-    packed_map = packed[_FIXED.size :]
+    location = None
+    map_at = _FIXED.size
+    if version == LOCATED_VERSION and len(packed) > _FIXED.size + LOCATION_BYTES:
+        location = Location._make(PACKED_LOCATION.unpack_from(packed, _FIXED.size))
+        map_at += LOCATION_BYTES
+    elif version != HEADER_VERSION:
+        raise EntryError("header", f"version {version}, this program reads {HEADER_VERSION} and {LOCATED_VERSION}")
+    packed_map = packed[map_at:]
     layout, metadata = known_layout(packed_map), {}
     if layout is None:
         fields = _unpack_map(packed_map)
@@ -178,7 +208,9 @@ def _decode(packed: bytes, *, part: int = 0) -> Header:
         if fields.keys() <= LAYOUT_KEYS:
             remember_layout(packed_map, layout)
     codec, shape, dtype = layout
-    return new_header(payload_bytes, checksum, timestamp_ns, codec, shape, dtype, metadata, 1, (), part)
+    return new_header(
+        payload_bytes, checksum, timestamp_ns, codec, shape, dtype, metadata, 1, (), part, False, location
+    )
 
 
 def _decode_dataset(fields: Mapping[str, Any], fixed: tuple[int, int, int]) -> Header:
