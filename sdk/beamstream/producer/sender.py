@@ -175,7 +175,8 @@ class Sender:
         except BeamstreamError as error:
             log.debug("%s; looking again", error)
             safe, again = [], []
-        self._succeed_all(safe)
+        if safe:
+            self._succeed_all(safe)
         self.counts.n_again += len(again)
         for batch in _batches(again):
             self._send(batch, again=True)
@@ -288,10 +289,11 @@ class Sender:
                 failed.append((message, IdConflictError(str(self._address), message.message_id, message.part)))
             else:
                 failed.append((message, StreamSealedError(str(self._address), message.message_id, 0)))
-        self._fail_all(failed)
+        if failed:
+            self._fail_all(failed)
         if self._on_disk is not None and sent:
             self._on_disk.add(sent, n_received)
-        else:
+        elif sent:
             self._succeed_all(sent)
         try:
             self._storing.settled(held_id, useless)
