@@ -45,7 +45,7 @@ ON_THE_MOVE = (
 
 
 class MovedError(ServerRefusedError):
-    """A node of a cluster says that another one has the key; nobody outside of this folder sees it."""
+    """A node of a cluster says that another one has the key; `cluster` follows it where it may ask for the map."""
 
 
 class Connections:
@@ -181,7 +181,9 @@ class Connections:
         """Turn an error answer into one of ours; a script's carries the code in its text."""
         text = str(error)
         if isinstance(error, redis.exceptions.MovedError):
-            return MovedError(self._shown_url, f"the cluster has the key elsewhere: {text}")
+            return MovedError(
+                self._shown_url, f"the cluster has the key elsewhere ({text}); let this user ask for CLUSTER SLOTS"
+            )
         if isinstance(error, ON_THE_MOVE):
             return ServerUnavailableError(self._shown_url, f"the cluster is on the move: {text}")
         if text.startswith("OOM") or "OOM command not allowed" in text:
