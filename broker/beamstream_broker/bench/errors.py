@@ -70,12 +70,14 @@ class WorkerFailedError(BeamstreamError):
 class IncompleteRunError(BeamstreamError):
     """Not every message that was sent was delivered: there is no figure then."""
 
-    def __init__(self, what: str, n_sent: int, n_delivered: Sequence[int], n_failed: int) -> None:
+    def __init__(self, what: str, n_sent: int, n_delivered: Sequence[int], n_failed: int, failure: str) -> None:
         self.what = what
         self.n_sent = n_sent
         self.n_delivered = tuple(n_delivered)
         self.n_failed = n_failed
+        self.failure = failure
+        why = f" ({failure})" if failure else ""
+        given = f"; the groups were given {', '.join(map(str, n_delivered))}" if n_delivered else ""
         super().__init__(
-            f"{what}: of {n_sent} messages {n_failed} failed, and the groups were given "
-            f"{', '.join(map(str, n_delivered))}; that is no measurement"
+            f"{what}: {n_sent} messages were sent, {n_failed} more failed{why}{given}; that is no measurement"
         )
