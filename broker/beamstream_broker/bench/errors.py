@@ -44,6 +44,15 @@ class TooLittleMemoryError(UsageError):
         )
 
 
+class TierNotHadError(UsageError):
+    """A tier that was asked for by name, and cannot be had here."""
+
+    def __init__(self, tier: str, reason: str) -> None:
+        self.tier = tier
+        self.reason = reason
+        super().__init__(f"--tier {tier} cannot be measured: {reason}")
+
+
 class BrokerNotIdleError(ServerError):
     """A server on which measuring would disturb others, or tell nothing because of them."""
 

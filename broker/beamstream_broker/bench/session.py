@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from beamstream.address import SourceAddress
-from beamstream.errors import BeamstreamError
 from beamstream_broker.memory import measure_memory
 
 from .ceilings import measure_disk, measure_memcpy, redis_ceiling, socket_ceiling
 from .crew import Crew
-from .errors import IncompleteRunError, WorkerFailedError
+from .errors import IncompleteRunError, TierNotHadError, WorkerFailedError
 from .findings import Ceiling, Findings, Host, Left, Result, frame_text
 from .measuring import DISK_BYTES, Bench
 from .plan import Case, Plan
@@ -169,7 +168,7 @@ class Session:
 
         Raises
         ------
-        BeamstreamError
+        TierNotHadError
             If it was asked for by name.
         """
         reason = ""
@@ -180,7 +179,7 @@ class Session:
         elif case.tier == "disk":
             reason = self._no_disk or disk_room(self._folder, DISK_BYTES + SPARE_BYTES)
         if reason and case.tier in self._asked_tiers:
-            raise BeamstreamError(f"--tier {case.tier}: {reason}")
+            raise TierNotHadError(case.tier, reason)
         return reason
 
     # --- both --------------------------------------------------------------------------------------------------
