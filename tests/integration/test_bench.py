@@ -153,7 +153,7 @@ def test_one_that_is_named_on_the_command_line_is_meant(line: list[str], capsys:
 def test_a_tier_that_was_asked_for_and_cannot_be_had_is_an_error(
     broker: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["bench", "--broker", broker, "--tier", "disk", "--size", "64KiB", "--seconds", "0.05"]) == 1
+    assert run(["bench", "--broker", broker, "--tier", "disk", "--size", "64KiB", "--seconds", "0.05"]) == 2
     assert "payloads of somebody's broker are not moved to disk before their time" in capsys.readouterr().err
 
 

@@ -20,9 +20,10 @@ from pathlib import Path
 from beamstream.address import Address, SourceAddress
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.put_back import put_back
 from beamstream.sizes import format_bytes
 from beamstream.state import read_state
-from beamstream.streams import delete_stream, list_sources, list_streams, newest_streams, stream_state
+from beamstream.streams import delete_stream, list_sources, list_streams, newest_streams
 from beamstream_broker.guarded import GuardedChild
 from beamstream_broker.retention import HIGH_WATER
 
@@ -33,12 +34,6 @@ READY_TIMEOUT_S = 30.0
 """How long the broker may take to say where it is [s]; it takes a second."""
 
 POLL_S = 0.02
-
-LOWEST_LIMIT_BYTES = 1 << 20
-"""A limit below what the server needs for itself: everything goes to disk [bytes]."""
-
-ALL_ON_DISK_TIMEOUT_S = 60.0
-"""How long the last messages may take from memory to disk [s]."""
 
 ROOM_SHARE = HIGH_WATER - 0.05
 """Share of somebody's memory that is used with what is sent in one go; above `HIGH_WATER` their broker acts."""
@@ -102,8 +97,8 @@ class Target:
             With its last log lines.
         """
         how = self.child.describe_end() if self.child else None
-        if self.child is not None and how is not None:
-            raise WorkerFailedError("broker", how, "", self.child.read_log())
+        if how is not None:
+            raise WorkerFailedError("broker", how, "", self._log_lines())
 
     def server_cpu_s(self) -> float:
         """Return what the server, all its threads together, has used of the processors [s]."""
@@ -117,28 +112,24 @@ class Target:
         fields = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_HZ
 
-    def everything_to_disk(self, address: Address) -> None:
-        """Have our own broker move a stream to disk as a whole, and the kernel forget what it has of the files.
+    def leave_to_disk(self, address: Address) -> None:
+        """Have a stream that keeps all lie on disk only, and the kernel forget what it has of the files.
+
+        A stream that was deleted comes back from its segments when it is asked for: index and groups, without payloads.
 
         Raises
         ------
         WorkerFailedError
-            If that does not happen.
+            If it does not come back.
         """
-        limit_bytes = info(self.server, "memory")["maxmemory"]
-        self.server.call("CONFIG", "SET", "maxmemory", LOWEST_LIMIT_BYTES)
-        try:
-            ends_s = time.monotonic() + ALL_ON_DISK_TIMEOUT_S
-            while stream_state(self.server, address).memory_bytes:
-                self.check()
-                if time.monotonic() > ends_s:
-                    lines = self.child.read_log() if self.child else []
-                    raise WorkerFailedError("broker", "it does not move the last messages to disk", "", lines)
-                time.sleep(POLL_S)
-        finally:
-            self.server.call("CONFIG", "SET", "maxmemory", limit_bytes)
+        delete_stream(self.server, address)
+        if not put_back(self.server, address):
+            raise WorkerFailedError("broker", f"it does not put {address} back", "", self._log_lines())
         for path in () if self.spill is None else self.spill.rglob("*.seg"):
             forget_pages(path)
+
+    def _log_lines(self) -> list[str]:
+        return self.child.read_log() if self.child else []
 
     def delete(self, address: Address) -> None:
         """Delete a stream of the bench that nobody uses any more."""
