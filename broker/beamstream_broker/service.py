@@ -34,8 +34,8 @@ LOOK_EVERY_S = 0.1
 """How often the server's memory is looked at [s]: 6 GB/s fill the 15 % above the high-water mark of 4 GiB in that."""
 
 LOOK_SOON_S = 0.01
-"""How long until the next look where something had to go within the last second [s]: a producer that is faster than the
-disk has filled up again what was freed, and waits."""
+"""How long until the next look where something had to go, or a segment was lent, within the last second [s]: a producer
+that is faster than the disk has filled up again what was freed, and waits."""
 
 BUSY_FOR_S = 1.0
 """How long such a time lasts after the last time that something had to go [s]."""
@@ -115,7 +115,8 @@ class BrokerService:
         self._died_at: list[float] = []
         self._n_troubles = 0
         self._troubles: set[str] = set()
-        self._relieved_at = -BUSY_FOR_S
+        self._busy_at = -BUSY_FOR_S
+        self._n_lent = 0
         self._n_spilled = 0
         self._spilled_at = -SPILLING_FOR_S
 
@@ -173,7 +174,7 @@ class BrokerService:
 
     def _memory_every_s(self) -> float:
         """Return how often the memory is looked at now [s]: what is freed under pressure is soon filled again."""
-        return LOOK_SOON_S if time.monotonic() - self._relieved_at < BUSY_FOR_S else LOOK_EVERY_S
+        return LOOK_SOON_S if time.monotonic() - self._busy_at < BUSY_FOR_S else LOOK_EVERY_S
 
     def look(self) -> None:
         """Look at the server once: make room if it is full, keep what is to be kept. A lost server is waited for."""
@@ -213,9 +214,12 @@ class BrokerService:
             self._collecting.look()
             self._sharing.budget.look(used_bytes, limit_bytes)
             excess_bytes = self._sharing.budget.excess_bytes()
+            n_lent, self._n_lent = self._n_lent, self._sharing.pool.counts.n_lent
+            if self._n_lent > n_lent:
+                self._busy_at = time.monotonic()
         self._memory = MemoryUse(used_bytes=used_bytes, limit_bytes=limit_bytes, shared_excess_bytes=excess_bytes)
         if self._retention.relieve(self._memory):
-            self._relieved_at = time.monotonic()
+            self._busy_at = time.monotonic()
             if self._collecting is not None:
                 self._collecting.look()
         self._upkeep.tick()

@@ -44,8 +44,8 @@ class MemoryTier:
         )
         return [answer if isinstance(answer, Exception) else None for answer in answers]
 
-    def fetch(self, wanted: Sequence[PayloadId]) -> list[bytes | None]:
-        """Fetch payloads in one round trip."""
+    def fetch(self, wanted: Sequence[PayloadId]) -> Sequence[Payload | None]:
+        """Fetch payloads in one round trip; large ones are views of memory that is used again when they are gone."""
         return self._server.strings([self._keys.payload(*one) for one in wanted])
 
     def delete(self, wanted: Sequence[PayloadId]) -> None:

@@ -348,13 +348,6 @@ class Pool:
             if segments:
                 self._changed.notify_all()
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether nothing is free, and nothing may be made."""
-        with self._changed:
-            has_free = any(one.state is State.FREE for one in self._segments.values())
-            return not has_free and self._size_bytes + SMALLEST_BYTES > self._limit_bytes
-
     def close(self) -> None:
         """Give all segments up; whoever has one mapped keeps it until it lets go."""
         with self._changed:

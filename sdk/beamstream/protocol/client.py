@@ -96,8 +96,8 @@ class Server:
         """Run several commands in one round trip; an answer that is an error comes back as one of ours, not raised."""
         return self._connections.pipeline(commands) if commands else []
 
-    def strings(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the strings under some keys, None where there is none; for large ones, which are not copied."""
+    def strings(self, keys: Sequence[str]) -> Sequence[bytes | memoryview | None]:
+        """Return the strings under some keys, None where there is none; large ones as views of where they came to."""
         return self._connections.strings(keys) if keys else []
 
     def script(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:

@@ -20,9 +20,10 @@ from redis.retry import Retry
 
 from beamstream.errors import BufferFullError, ServerRefusedError, ServerUnavailableError
 
+from .buffers import SHARED
 from .packing import Argument, pack_commands
 from .receiving import receive_strings
-from .sending import send_pieces
+from .sending import limit_waiting, send_pieces
 
 SOCKET_TIMEOUT_S = 15.0
 """How long one answer may take [s]; blocking reads ask for at most a second, so this means that the server is gone."""
@@ -61,6 +62,7 @@ class Connections:
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             # The callers retry themselves, visibly; a hidden retry would double what is counted.
             retry=Retry(NoBackoff(), 0),
+            redis_connect_func=_greet,
         )
 
     def call(self, *arguments: Argument) -> Any:
@@ -74,12 +76,12 @@ class Connections:
             self._send(connection, pack_commands(commands))
             return [self._answer(connection) for _ in commands]
 
-    def strings(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Get the strings under some keys; each comes from the socket into its own memory, and is not copied again."""
+    def strings(self, keys: Sequence[str]) -> Sequence[bytes | memoryview | None]:
+        """Get the strings under some keys; each comes from the socket into its place, and is not copied again."""
         with self._translated(), self._borrowed() as connection:
             connection.send_command("MGET", *keys)
             sock = _plain_socket(connection)
-            found = None if sock is None else receive_strings(sock, SOCKET_TIMEOUT_S)
+            found = None if sock is None else receive_strings(sock, SOCKET_TIMEOUT_S, SHARED)
             return connection.read_response() if found is None else found
 
     def script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
@@ -149,6 +151,14 @@ class Connections:
         if text.startswith("OOM") or "OOM command not allowed" in text:
             return BufferFullError(self._shown_url, 0.0)
         return ServerRefusedError(self._shown_url, text)
+
+
+def _greet(connection: Any) -> None:
+    """Set up a new connection: its socket, then what redis-py says to a server first."""
+    sock = _plain_socket(connection)
+    if sock is not None:
+        limit_waiting(sock)
+    connection.on_connect()
 
 
 def _plain_socket(connection: Any) -> socket.socket | None:
