@@ -1,7 +1,7 @@
-"""Where payloads lie: the tiers behind one small interface.
+"""The memory tier: payloads as strings on the server.
 
-A tier stores payloads before their index entries are published, and fetches them for readers. Small payloads lie in the
-index entry itself and need no tier. Further tiers (shared memory, disk) implement `PayloadTier` too.
+A payload is stored before its index entry is published. Small ones lie in the entry itself and need no tier; for shared
+memory see `beamstream.shared`, for what has gone to disk `beamstream.spilled`, for all of them `beamstream.tiers`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from .dataset import PayloadId
+from .dataset import PayloadId, Stored
 from .frame import Payload
 from .protocol import StreamKeys
 from .protocol.client import Server
@@ -23,19 +23,11 @@ FETCH_BYTES = 16 << 20
 """Payload bytes asked for in one round trip [bytes]: hides the round trip, small against any prefetch limit."""
 
 
-class PayloadTier(Protocol):
-    """One place where payloads can lie."""
+class PayloadSource(Protocol):
+    """Where readers get payloads from, wherever they lie."""
 
-    def store(self, payloads: Sequence[tuple[PayloadId, Payload]]) -> list[Exception | None]:
-        """Store (what names it, payload); returns per payload what kept it from being stored, or None."""
-        ...
-
-    def fetch(self, wanted: Sequence[PayloadId]) -> Sequence[Payload | None]:
-        """Fetch by what names them; None where the payload is no longer here."""
-        ...
-
-    def delete(self, wanted: Sequence[PayloadId]) -> None:
-        """Delete by what names them; what is not there is ignored."""
+    def fetch(self, wanted: Sequence[Stored]) -> Sequence[Payload | None]:
+        """Fetch payloads; None where one is gone."""
         ...
 
 
