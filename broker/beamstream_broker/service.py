@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ class BrokerService:
         Who serves the segments to readers that do not see them.
     sharing : SharingService, optional
         Who gives segments of shared memory to processes of this host.
+    sharing_flaw : str
+        Why nobody does, where nobody does.
     ages : Ages
         How old messages may become, and how long what nobody reads stays.
     """
@@ -87,6 +90,7 @@ class BrokerService:
         fetch: FetchService | None = None,
         ages: Ages = NEVER_OLD,
         sharing: SharingService | None = None,
+        sharing_flaw: str = "",
     ) -> None:
         self._server = server
         self._embedded = embedded
@@ -94,6 +98,7 @@ class BrokerService:
         self._fetch = fetch
         self._upkeep = Upkeep(server, spill_root, ages)
         self._sharing = sharing
+        self._sharing_flaw = sharing_flaw
         pool = None if sharing is None else sharing.pool
         self._collecting = None if pool is None else Collecting(server, pool)
         endpoint = "" if fetch is None else fetch.endpoint
@@ -223,22 +228,31 @@ class BrokerService:
             announce(self._server, self._presence())
 
     def _presence(self) -> Presence:
+        presence = Presence(
+            host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared_flaw=self._sharing_flaw
+        )
+        if self._sharing is not None:
+            levels = self._sharing.levels()
+            presence = replace(
+                presence,
+                shared=self._sharing.endpoint,
+                shared_flaw="",
+                shared_taken_bytes=int(levels["shared_taken_bytes"]),
+                shared_limit_bytes=int(levels["shared_limit_bytes"]),
+            )
         disk = self._disk
-        shared = "" if self._sharing is None else self._sharing.endpoint
         if disk is None:
-            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared=shared)
+            return presence
         n_spilled, now_s = disk.spilling.counts.n_spilled, time.monotonic()
         if n_spilled > self._n_spilled:
             self._n_spilled, self._spilled_at = n_spilled, now_s
-        return Presence(
-            host=socket.gethostname(),
-            pid=os.getpid(),
+        return replace(
+            presence,
             folder=str(disk.root),
             flaw=disk.flaw,
             n_spilled=n_spilled,
             spilling=now_s - self._spilled_at < SPILLING_FOR_S,
             disk_free_bytes=disk.free_bytes(),
-            shared=shared,
         )
 
     def _leave(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from .messages import MAX_DESCRIPTORS, MAX_PACKET_BYTES, decode, parse_endpoint
 
 TIMEOUT_S = 10.0
 """How long an answer may take [s]: a new segment takes some hundredths, where memory is short some tenths."""
+
+_TIMEVAL = struct.Struct("@ll")
 
 
 class Connection:
@@ -28,22 +31,46 @@ class Connection:
     ------
     SharedMemoryUnavailableError
         If it cannot be reached from here: it is on another host, or gone.
+
+    Attributes
+    ----------
+    is_broken : bool
+        Whether something has gone wrong on it, so that it is of no use any more.
     """
 
     def __init__(self, endpoint: str) -> None:
         name, ticket = parse_endpoint(endpoint)
         self.endpoint = endpoint
         self.shown = endpoint.partition("#")[0]
-        self.pid = os.getpid()
+        self.is_broken = False
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(TIMEOUT_S)
+        self._socket.settimeout(None)  # the kernel's own timeouts, so that a look need not wait
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(TIMEOUT_S), 0))
         try:
             self._socket.connect("\0" + name)
             self._socket.send(ticket)
         except OSError as error:
-            self._socket.close()
             raise self._lost(error) from error
+
+    def check(self) -> None:
+        """Look whether the other side is still there.
+
+        Raises
+        ------
+        SharedMemoryUnavailableError
+            If it is not.
+        """
+        with self._lock:
+            try:
+                ended = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise self._lost(error) from error
+        if ended:
+            raise self._lost(ConnectionResetError("the broker has ended"))
 
     def tell(self, packet: bytes) -> None:
         """Say something that is not answered.
@@ -77,7 +104,7 @@ class Connection:
                 raise self._lost(error) from error
         try:
             if not answer:
-                raise SharedMemoryUnavailableError(self.shown, "the broker has closed the connection")
+                raise self._lost(ConnectionResetError("the broker has closed the connection"))
             if flags & socket.MSG_CTRUNC:
                 raise SharedMemoryUnavailableError(self.shown, "this process has too many files open")
             for descriptor in descriptors:
@@ -89,6 +116,11 @@ class Connection:
             raise
 
     def _lost(self, error: OSError) -> SharedMemoryUnavailableError:
+        """Be of no use any more: an answer that comes too late must not be taken for the next one."""
+        self.is_broken = True
+        self._socket.close()
+        if isinstance(error, BlockingIOError):
+            return SharedMemoryUnavailableError(self.shown, f"no answer within {TIMEOUT_S:g} s")
         return SharedMemoryUnavailableError(self.shown, error.strerror or str(error))
 
     def close(self) -> None:

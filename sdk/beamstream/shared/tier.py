@@ -15,7 +15,7 @@ from beamstream.presence import read_presence
 from beamstream.protocol.client import Server
 
 if TYPE_CHECKING:
-    from .reading import SegmentReader
+    from .reading import SharedReader
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,7 @@ class SharedTier:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._endpoint = ""
-        self._reader: SegmentReader | None = None
+        self._reader: SharedReader | None = None
         self._lock = threading.Lock()
 
     def fetch(self, wanted: Sequence[Stored]) -> list[Payload | None]:
@@ -53,21 +52,18 @@ class SharedTier:
 
     def _read(self, places: Sequence[tuple[Location, int]]) -> list[Payload | None]:
         if self._reader is None:
-            from .reading import open_reader  # and with it NumPy, only where there is something to be read
+            from .reading import SharedReader  # and with it NumPy, only where there is something to be read
 
             presence = read_presence(self._server)
             if presence is None or not presence.shared:
                 return [None] * len(places)  # whoever kept them is gone, and they with it
-            self._reader = open_reader(presence.shared)
-            self._endpoint = presence.shared
+            self._reader = SharedReader.open(presence.shared)
         return [*self._reader.read(places)]
 
     def _let_go(self) -> None:
-        if self._reader is not None:
-            from .reading import close_reader
-
-            self._reader = None
-            close_reader(self._endpoint)
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.release()
 
     def close(self) -> None:
         """Let the segments go; views that somebody still has stay good."""

@@ -68,6 +68,16 @@ class SegmentWriter:
         """Who lends segments."""
         return self._connection.endpoint
 
+    def check(self) -> None:
+        """Look whether whoever lends segments is still there: what is put into them is gone with it.
+
+        Raises
+        ------
+        SharedMemoryUnavailableError
+            If that is not so.
+        """
+        self._connection.check()
+
     def place(self, payload: Payload, life: str) -> Location:
         """Copy a payload into a segment.
 
