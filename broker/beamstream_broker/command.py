@@ -20,7 +20,10 @@ from .errors import NothingToAttachError
 from .fetching import FetchService, fetch_service
 from .fetching.endpoint import LOOPBACK, parse_fetch
 from .service import BrokerService, find_flaws
+from .sharing import Budget, sharing_service, why_none
 from .upkeep import Ages
+
+OFF = "off"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The server in the middle.", callback=lambda: None)
 
@@ -41,6 +44,14 @@ def run(
     ] = None,
     password_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File whose first line is the password that clients show.")
+    ] = None,
+    shared_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE|off",
+            help="How much of it may be shared memory, where readers of this host find payloads without a copy.",
+            show_default="what the index leaves; of a server that --broker names, off",
+        ),
     ] = None,
     spill: Annotated[
         Path | None,
@@ -95,9 +106,15 @@ def run(
     """
     where = parse_fetch(fetch, fetch_host)
     ages = Ages(retain_s=parse_duration(retain or NEVER), forget_after_s=parse_duration(forget_after))
+    shared_bytes = None if shared_memory is None or shared_memory == OFF else parse_bytes(shared_memory)
     if broker is not None:
-        with fetch_service(spill, where) as serving:
-            return _attach(broker, metrics_port, spill, serving, ages, as_json=as_json)
+        server = Server(broker)
+        flaw = "its server is not its own; start it with --shared-memory SIZE" if shared_bytes is None else why_none()
+        budget = None if flaw or shared_bytes is None else Budget(server, None, shared_bytes)
+        _warn_of(flaw if shared_bytes is not None else "")
+        with fetch_service(spill, where) as serving, sharing_service(budget) as sharing:
+            service = BrokerService(server, spill, None, serving, ages, sharing, flaw)
+            return _attach(server, service, serving, metrics_port, as_json=as_json)
     embedded = EmbeddedServer(
         memory_bytes=None if memory is None else parse_bytes(memory),
         port=port,
@@ -106,9 +123,19 @@ def run(
         password=None if password_file is None else read_password(password_file),
         closed=True,
     )
-    with embedded, fetch_service(spill, where) as serving:
-        service = BrokerService(Server(embedded.inner_url), spill, embedded, serving, ages)
-        return service.run(lambda: _announce_embedded(embedded, serving, as_json=as_json), metrics_port)
+    with embedded:
+        server = Server(embedded.inner_url)
+        flaw = "it runs with --shared-memory off" if shared_memory == OFF else why_none()
+        budget = None if flaw else Budget(server, embedded.memory_bytes, shared_bytes)
+        _warn_of(flaw if shared_memory != OFF else "")
+        with fetch_service(spill, where) as serving, sharing_service(budget) as sharing:
+            service = BrokerService(server, spill, embedded, serving, ages, sharing, flaw)
+            return service.run(lambda: _announce_embedded(embedded, serving, as_json=as_json), metrics_port)
+
+
+def _warn_of(flaw: str) -> None:
+    if flaw:
+        typer.echo(f"warning: no shared memory, payloads go through the server: {flaw}", err=True)
 
 
 def read_password(path: Path) -> str:
@@ -129,16 +156,14 @@ def read_password(path: Path) -> str:
 
 
 def _attach(
-    broker: str,
-    metrics_port: int | None,
-    spill: Path | None,
+    server: Server,
+    service: BrokerService,
     serving: FetchService | None,
-    ages: Ages,
+    metrics_port: int | None,
     *,
     as_json: bool,
 ) -> int:
     """Look after a server that somebody else runs."""
-    server = Server(broker)
     try:
         version = server.check()
     except ServerUnavailableError as error:
@@ -155,7 +180,7 @@ def _attach(
         for flaw in flaws:
             typer.echo(f"warning: {server.shown_url}: {flaw}", err=True)
 
-    return BrokerService(server, spill, fetch=serving, ages=ages).run(announce, metrics_port)
+    return service.run(announce, metrics_port)
 
 
 def _announce_embedded(embedded: EmbeddedServer, serving: FetchService | None, *, as_json: bool) -> None:

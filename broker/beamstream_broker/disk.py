@@ -12,6 +12,7 @@ from .fetching.announcing import Announcing
 from .forgetting import Forgetting
 from .keeping import LOOK_EVERY_S, Keeping
 from .restoring import Restoring
+from .sharing import Pool
 from .snapshots import Snapshots
 from .spilling import Spilling
 
@@ -34,11 +35,20 @@ class Disk:
         Who serves it to readers that do not see it; empty: nobody.
     forget_after_s : float or None
         After what time without readers the index of a finished stream leaves the server [s]; None: never.
+    pool : Pool, optional
+        The segments of shared memory.
     """
 
-    def __init__(self, server: Server, root: Path, endpoint: str = "", forget_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        root: Path,
+        endpoint: str = "",
+        forget_after_s: float | None = None,
+        pool: Pool | None = None,
+    ) -> None:
         self.root = root.absolute()
-        self.spilling = Spilling(server, root, endpoint)
+        self.spilling = Spilling(server, root, endpoint, pool)
         self._announcing = Announcing(server, root, endpoint)
         self._server = server
         self._keeping = Keeping(server, self.spilling)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beamstream.address import Address
-from beamstream.dataset import payload_ids
+from beamstream.dataset import keyed_payload_ids
 from beamstream.errors import CorruptDataError, ServerRefusedError
 from beamstream.groups import group_names
 from beamstream.payloads import MemoryTier
@@ -125,7 +125,7 @@ class Expiring:
         if n_entries <= 0:
             return 0  # also where a group was made meanwhile: the next look knows it
         headers = [(int(one), decode_header(two)) for one, two in zip(flat[::2], flat[1::2], strict=True)]
-        MemoryTier(self._server, keys).delete([one for named in headers for one in payload_ids(*named)])
+        MemoryTier(self._server, keys).delete([one for named in headers for one in keyed_payload_ids(*named)])
         after = self._counted(keys, names)
         self.counts.n_expired += after[0] - before[0]
         self.counts.n_missed += after[1] - before[1]

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from beamstream.address import Address
-from beamstream.dataset import payload_ids
+from beamstream.dataset import keyed_payload_ids
 from beamstream.errors import CorruptDataError, ServerRefusedError
 from beamstream.groups import group_names
 from beamstream.protocol import EntryKind, StreamKeys
@@ -95,7 +95,7 @@ class Forgetting:
             keys.payload(*payload_id)
             for entry in index_entries(self._server, address, f"{max(1, state.released_id)}-0")
             if entry.kind is EntryKind.MESSAGE and entry.header is not None and entry.inline is None
-            for payload_id in payload_ids(entry.message_id, entry.header)
+            for payload_id in keyed_payload_ids(entry.message_id, entry.header)
         ]
         self._snapshots.look(now=True)
         if self._snapshots.flaw:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from beamstream.address import Address
-from beamstream.dataset import payload_ids
+from beamstream.dataset import keyed_payload_ids
 from beamstream.errors import CorruptDataError, ServerRefusedError, StreamNotFoundError
 from beamstream.payloads import MemoryTier
 from beamstream.protocol import StreamKeys, decode_header
@@ -48,6 +49,10 @@ HIGH_WATER = 0.85
 LOW_WATER = 0.75
 """Share of the memory at which releasing ends; the distance keeps it from running all the time."""
 
+STUCK_S = 1.0
+"""How long nothing could be released before that is told [s]: a group that reads as fast as others send is often behind
+for some hundredths."""
+
 MAX_PAGE_MESSAGES = 256
 """Most payloads released by one script [messages]: about a millisecond in which the server does nothing else."""
 
@@ -72,23 +77,26 @@ class RetentionCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """The server's memory.
+    """The server's memory, and what has to leave the segments beside it.
 
     Attributes
     ----------
     used_bytes, limit_bytes : int
         ``used_memory`` and ``maxmemory`` [bytes]; a limit of 0 means none.
+    shared_excess_bytes : int
+        What has to go from shared memory [bytes].
     """
 
     used_bytes: int
     limit_bytes: int
+    shared_excess_bytes: int = 0
 
     @property
     def excess_bytes(self) -> int:
         """What has to go to get from above the high-water mark to the low-water mark; 0 below the former [bytes]."""
         if self.used_bytes <= HIGH_WATER * self.limit_bytes or self.limit_bytes == 0:
-            return 0
-        return self.used_bytes - int(LOW_WATER * self.limit_bytes)
+            return self.shared_excess_bytes
+        return max(self.used_bytes - int(LOW_WATER * self.limit_bytes), self.shared_excess_bytes)
 
 
 @dataclass(slots=True)
@@ -101,12 +109,16 @@ class Retention:
         The broker's server.
     spilling : Spilling, optional
         Where payloads go before they leave memory; without it those that nobody waits for are dropped.
+    stuck_s : float
+        How long nothing could be released before that is told [s].
     """
 
     server: Server
     spilling: Spilling | None = None
+    stuck_s: float = STUCK_S
     counts: RetentionCounts = field(default_factory=RetentionCounts)
     _stuck: frozenset[str] = frozenset()
+    _freed_at: float = field(default_factory=time.monotonic)
     _damaged: set[Address] = field(default_factory=set)
 
     def relieve(self, memory: MemoryUse) -> int:
@@ -120,6 +132,7 @@ class Retention:
         excess_bytes = memory.excess_bytes
         if excess_bytes == 0:
             self._stuck = frozenset()
+            self._freed_at = time.monotonic()
             return 0
         streams = self._streams_in_memory()
         freed_bytes = 0
@@ -133,7 +146,9 @@ class Retention:
                         freed_bytes += self._release(address, state, releasable, wanted_bytes, dropping=dropping)
                     elif not dropping:
                         freed_bytes += self._spill(self.spilling, address, state, wanted_bytes)
-        if freed_bytes < excess_bytes:
+        if freed_bytes:
+            self._freed_at = time.monotonic()
+        if freed_bytes < excess_bytes and time.monotonic() - self._freed_at >= self.stuck_s:
             self._tell_who_holds([one for one in streams if self.spilling is None or one[1].keep == "memory"])
         return freed_bytes
 
@@ -186,7 +201,7 @@ class Retention:
         before = self.server.call("HGET", keys.state, "released_entry")
         flat = self.server.script("release", [keys.index, keys.state], [format_place(limit), n_wanted, int(dropping)])
         headers = [(int(one), decode_header(two)) for one, two in zip(flat[::2], flat[1::2], strict=True)]
-        MemoryTier(self.server, keys).delete([one for named in headers for one in payload_ids(*named)])
+        MemoryTier(self.server, keys).delete([one for named in headers for one in keyed_payload_ids(*named)])
         if not headers and before == self.server.call("HGET", keys.state, "released_entry"):
             return None
         return [header.payload_bytes for _, header in headers]

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from beamstream.address import Address
-from beamstream.dataset import payload_ids
+from beamstream.dataset import stored_payloads
 from beamstream.errors import StreamNotFoundError
-from beamstream.payloads import MemoryTier
-from beamstream.protocol import Entry, EntryKind, StreamKeys, fields_of, read_entry
+from beamstream.frame import Payload
+from beamstream.protocol import Entry, EntryKind, StreamKeys, fields_of, read_entry, unlocate_header
 from beamstream.protocol.client import Server
 from beamstream.segments import (
     Record,
@@ -37,7 +37,9 @@ from beamstream.segments import (
     stream_folder,
 )
 
+from .payloads import BufferedPayloads
 from .position import START, Place, format_place, parse_place
+from .sharing import Pool
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +90,20 @@ class _Page:
 class StreamSpiller:
     """Spills one stream into the segments of one folder."""
 
-    def __init__(self, server: Server, address: Address, folder: Path, counts: SpillCounts, endpoint: str = "") -> None:
+    def __init__(
+        self,
+        server: Server,
+        address: Address,
+        folder: Path,
+        counts: SpillCounts,
+        endpoint: str = "",
+        pool: Pool | None = None,
+    ) -> None:
         self.folder = folder
         self._endpoint = endpoint
         self._server = server
         self._keys = StreamKeys(address)
-        self._tier = MemoryTier(server, self._keys)
+        self._payloads = BufferedPayloads(server, self._keys, pool)
         self._counts = counts
         self._writer = StreamWriter(folder, address)
         self.spilled = _last_place(folder)
@@ -158,8 +168,8 @@ class StreamSpiller:
 
     def _records(self, page: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Record]:
         entries = [read_entry(*one) for one in page]
-        wanted = [payload_ids(e.message_id, e.header) if e.header and e.inline is None else [] for e in entries]
-        payloads = iter(self._tier.fetch([one for of_entry in wanted for one in of_entry]))
+        wanted = [stored_payloads(e.message_id, e.header) if e.header and e.inline is None else [] for e in entries]
+        payloads = iter(self._payloads.fetch([one for of_entry in wanted for one in of_entry]))
         records = []
         for (entry_id, fields), entry, of_entry in zip(page, entries, wanted, strict=True):
             payload = _joined([next(payloads) for _ in of_entry])
@@ -168,6 +178,8 @@ class StreamSpiller:
             elif entry.kind is not EntryKind.UNREADABLE:
                 self._counts.n_gone += bool(of_entry) and payload is None
                 is_dataset = entry.header is not None and bool(entry.header.parts)
+                if of_entry:
+                    fields = {**fields, b"h": unlocate_header(fields[b"h"])}
                 records.append(record_of_entry(entry_id, fields, payload, is_dataset=is_dataset))
         return records
 
@@ -217,14 +229,17 @@ class Spilling:
         gets a number behind it.
     endpoint : str
         Who serves the segments to readers that do not see them; empty: nobody.
+    pool : Pool, optional
+        The segments of shared memory.
     """
 
-    def __init__(self, server: Server, root: Path, endpoint: str = "") -> None:
+    def __init__(self, server: Server, root: Path, endpoint: str = "", pool: Pool | None = None) -> None:
         self.counts = SpillCounts()
         self._flaws: dict[Address, tuple[str, float]] = {}
         self._server = server
         self._root = root.absolute()
         self._endpoint = endpoint
+        self._pool = pool
         self._spillers: dict[Address, tuple[int, StreamSpiller]] = {}
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="read ahead")
 
@@ -261,7 +276,8 @@ class Spilling:
 
     def _make_spiller(self, address: Address, created_ns: int) -> StreamSpiller:
         self.forget(address)
-        spiller = StreamSpiller(self._server, address, self._folder(address, created_ns), self.counts, self._endpoint)
+        folder = self._folder(address, created_ns)
+        spiller = StreamSpiller(self._server, address, folder, self.counts, self._endpoint, self._pool)
         self._spillers[address] = created_ns, spiller
         return spiller
 
@@ -292,7 +308,7 @@ class Spilling:
             self.forget(address)
 
 
-def _joined(payloads: list[bytes | None]) -> bytes | None:
+def _joined(payloads: list[Payload | None]) -> Payload | None:
     """Return the payloads of a message's parts one behind the other; None where one of them is gone."""
     there = [payload for payload in payloads if payload is not None]
     if not there or len(there) < len(payloads):

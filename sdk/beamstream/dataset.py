@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xxhash
 
 from .address import Address
 from .errors import ChecksumError, IncompleteDatasetError, NotAnImageError, ShapeError
 from .frame import Frame, Header, Payload
+from .location import Location
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -74,6 +75,28 @@ def payload_ids(message_id: int, header: Header) -> list[PayloadId]:
     if header.parts:
         return [(message_id, one.checksum, one.part) for one in header.parts]
     return [(message_id, header.checksum, header.part) if header.part else (message_id, header.checksum)]
+
+
+class Stored(NamedTuple):
+    """A payload as its entry names it: by what it is, by where it was put in shared memory, and its length [bytes]."""
+
+    payload_id: PayloadId
+    location: Location | None
+    n_bytes: int
+
+
+def stored_payloads(message_id: int, header: Header) -> list[Stored]:
+    """Return the payloads of a message that are not in its entry: one, or one for each part."""
+    headers = header.parts or (header,)
+    return [
+        Stored(payload_id, one.location, one.payload_bytes)
+        for payload_id, one in zip(payload_ids(message_id, header), headers, strict=True)
+    ]
+
+
+def keyed_payload_ids(message_id: int, header: Header) -> list[PayloadId]:
+    """Return what names those payloads of a message that lie under keys of their own, and not in shared memory."""
+    return [one.payload_id for one in stored_payloads(message_id, header) if one.location is None]
 
 
 def split_payload(header: Header, payload: Payload) -> list[memoryview]:

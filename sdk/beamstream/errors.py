@@ -256,6 +256,33 @@ class FetchProtocolError(FetchError, CorruptDataError):
         super().__init__(f"{reason} does not follow the fetch protocol; is this the endpoint of a broker's --fetch?")
 
 
+class SharedMemoryError(ServerError):
+    """The shared-memory tier could not be used."""
+
+
+class SharedMemoryUnavailableError(SharedMemoryError, ServerUnavailableError):
+    """The broker process that keeps the segments cannot be reached from here: it runs on another host, or has ended."""
+
+    def __init__(self, url: str, reason: str, waited_s: float = 0.0) -> None:
+        self.url = url
+        self.reason = reason
+        self.waited_s = waited_s
+        waited = f" after {waited_s:.1f} s of trying" if waited_s else ""
+        SharedMemoryError.__init__(
+            self,
+            f"shared memory cannot be had from {url}{waited} ({reason}); it needs 'stream broker run' on this host, "
+            "without --shared-memory off; --tier memory does without",
+        )
+
+
+class SharedMemoryProtocolError(SharedMemoryError, CorruptDataError):
+    """Something that should come from the process that keeps the segments, or from its clients, and makes no sense."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}; are both sides of the same version?")
+
+
 # --- streams -----------------------------------------------------------------------------------------------------
 
 

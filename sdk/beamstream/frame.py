@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .address import Address
 from .errors import NotAnImageError
+from .location import Location
+from .records import maker
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,6 +48,8 @@ class Header:
         Which part of a dataset this is, from 1; 0 of what is none.
     is_addition : bool
         These parts came after their dataset had been put into the index; the two count as one message.
+    location : Location or None
+        Where in shared memory the payload was put, if it was: for whoever fetches it; it may have gone from there.
     """
 
     payload_bytes: int
@@ -59,6 +63,7 @@ class Header:
     parts: tuple[Header, ...] = ()
     part: int = 0
     is_addition: bool = False
+    location: Location | None = field(default=None, compare=False, repr=False)
 
     @property
     def missing_parts(self) -> tuple[int, ...]:
@@ -67,6 +72,10 @@ class Header:
             return ()
         there = {part.part for part in self.parts}
         return tuple(number for number in range(1, self.n_parts + 1) if number not in there)
+
+
+new_header = maker(Header)
+"""Makes a header from its fields in their order, for where messages come by the ten thousand; see `records`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +174,9 @@ class Frame:
             raise NotAnImageError(self.message_id)
         return codecs.decode(self.payload, header.codec, header.shape, np.dtype(header.dtype), out)
 
+
+new_frame = maker(Frame)
+"""Makes a frame from its fields in their order; see `new_header`."""
 
 DECLINED = "declined"
 """Reason of a gap where no message was to come."""

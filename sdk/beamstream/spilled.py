@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from .dataset import PayloadId
 from .errors import CorruptDataError
 from .frame import Payload
-from .payloads import MemoryTier, PayloadTier
 from .protocol import StreamKeys
 from .protocol.client import Server
 
@@ -173,44 +172,3 @@ class SpilledTier:
                 self._stream = None
             if self._service is not None:
                 self._service.close()
-
-
-class TieredPayloads:
-    """Memory first, then disk: readers need not care where a payload is."""
-
-    def __init__(self, server: Server, keys: StreamKeys) -> None:
-        self._memory: PayloadTier = MemoryTier(server, keys)
-        self._closed = threading.Event()
-        self._disk = SpilledTier(server, keys, self._closed)
-
-    def store(self, payloads: Sequence[tuple[PayloadId, Payload]]) -> list[Exception | None]:
-        """Store payloads in memory."""
-        return self._memory.store(payloads)
-
-    def fetch(self, wanted: Sequence[PayloadId]) -> list[Payload | None]:
-        """Fetch payloads, wherever they are; None where a payload is gone.
-
-        Raises
-        ------
-        FetchUnavailableError
-            If one is on the disk of a host that does not answer now.
-        """
-        found: list[Payload | None] = [*self._memory.fetch(wanted)]
-        missing = [place for place, payload in enumerate(found) if payload is None]
-        if missing:
-            for place, payload in zip(missing, self._disk.fetch([wanted[place] for place in missing]), strict=True):
-                found[place] = payload
-        return found
-
-    def delete(self, wanted: Sequence[PayloadId]) -> None:
-        """Delete payloads from memory; what is on disk stays."""
-        self._memory.delete(wanted)
-
-    def interrupt(self) -> None:
-        """End every wait, from any thread; nothing can be fetched any more."""
-        self._closed.set()
-
-    def close(self) -> None:
-        """Let files and connections go."""
-        self.interrupt()
-        self._disk.close()

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from .address import Address, SourceAddress
-from .dataset import payload_ids
+from .dataset import keyed_payload_ids
 from .errors import AddressError, StreamNotFoundError
 from .groups import group_names
 from .protocol import Entry, StreamKeys, fields_of, read_entry
@@ -98,7 +98,7 @@ def delete_stream(server: Server, address: Address) -> int:
             continue
         n_messages += not entry.header.is_addition
         if entry.inline is None:
-            stored += [keys.payload(*payload_id) for payload_id in payload_ids(entry.message_id, entry.header)]
+            stored += [keys.payload(*payload_id) for payload_id in keyed_payload_ids(entry.message_id, entry.header)]
     stored += [keys.payload(*payload_id) for payload_id in waiting_payload_ids(server, keys)]
     groups = group_names(server, address)
     for start in range(0, len(stored), PAGE):

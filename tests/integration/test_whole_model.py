@@ -34,6 +34,7 @@ from hypothesis.stateful import (
 
 from beamstream import Address, Consumer, Header
 from beamstream.consumer.group import GroupMember
+from beamstream.dataset import Stored
 from beamstream.groups import (
     PARKED,
     Redelivery,
@@ -50,9 +51,9 @@ from beamstream.protocol import EntryKind, StreamKeys, encode_header
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.segments.reader import SegmentReader
-from beamstream.spilled import TieredPayloads
 from beamstream.state import read_state
 from beamstream.streams import delete_stream, index_entries, list_sources
+from beamstream.tiers import TieredPayloads
 from beamstream_broker import retention, spilling
 from beamstream_broker.retention import MemoryUse, Retention
 from beamstream_broker.spilling import Spilling
@@ -425,7 +426,7 @@ class Whole(RuleBasedStateMachine):
     def every_message_can_be_read_and_nothing_else_is_kept(self) -> None:
         self.see()
         stored = [(one, payload) for one, payload in self.stream.present.items() if large(payload)]
-        fetched = self.tier.fetch([(one, checksum(payload)) for one, payload in stored])
+        fetched = self.tier.fetch([Stored((one, checksum(payload)), None, len(payload)) for one, payload in stored])
         assert [bytes(payload or b"gone") for payload in fetched] == [payload for _, payload in stored]
         in_memory = {one: payload for one, payload in self.stream.held.items() if large(payload)}
         for kind, one in self.stream.index[self.released() :]:

@@ -13,8 +13,8 @@ from beamstream.frame import Frame
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.retry import with_retries
-from beamstream.spilled import TieredPayloads
 from beamstream.state import StreamState, read_metadata, read_state
+from beamstream.tiers import TieredPayloads
 
 from .delivery import ConsumerCounts
 from .lookup import Lookup

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from beamstream.dataset import make_frame, payload_ids
+from beamstream.dataset import make_frame, stored_payloads
 from beamstream.errors import (
     MessageNotFoundError,
     NothingNewError,
@@ -14,7 +14,7 @@ from beamstream.errors import (
     StreamNotFoundError,
 )
 from beamstream.frame import Frame, Payload
-from beamstream.payloads import PayloadTier
+from beamstream.payloads import PayloadSource
 from beamstream.protocol import Entry, EntryKind, StreamKeys, decode_entry, fields_of, read_entry
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
@@ -43,7 +43,7 @@ class Lookup:
     """
 
     def __init__(
-        self, server: Server, keys: StreamKeys, tier: PayloadTier, patiently: PatientCall, part: int | None = None
+        self, server: Server, keys: StreamKeys, tier: PayloadSource, patiently: PatientCall, part: int | None = None
     ) -> None:
         self._server = server
         self._keys = keys
@@ -125,7 +125,7 @@ class Lookup:
             return None
         payloads: Payloads = [entry.inline]
         if entry.inline is None:
-            payloads = self._patiently(lambda: self._tier.fetch(payload_ids(entry.message_id, header)))
+            payloads = self._patiently(lambda: self._tier.fetch(stored_payloads(entry.message_id, header)))
         there = [payload for payload in payloads if payload is not None]
         if len(there) < len(payloads):
             return None

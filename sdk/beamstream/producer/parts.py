@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from beamstream.dataset import MAX_PARTS
 from beamstream.errors import EntryError, UsageError
+from beamstream.location import LOCATION_BYTES
 from beamstream.protocol.entry import MAX_HEADER_BYTES
 
 MAX_PAYLOAD_BYTES = 512 << 20
@@ -68,7 +69,7 @@ class Parts:
 
     def check_header(self, header: bytes) -> None:
         """Refuse a header that leaves too little room for those of the other parts; raises `EntryError`."""
-        limit = (MAX_HEADER_BYTES - HEADER_BYTES) // self.n_parts - PART_OVERHEAD_BYTES
+        limit = (MAX_HEADER_BYTES - HEADER_BYTES) // self.n_parts - PART_OVERHEAD_BYTES - LOCATION_BYTES
         if self.n_parts > 1 and len(header) > limit:
             raise EntryError(
                 "metadata of a part", f"{len(header)} bytes packed, the limit with {self.n_parts} parts is {limit}"

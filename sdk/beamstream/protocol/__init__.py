@@ -9,7 +9,11 @@ from .entry import (
     encode_header,
     expired_entry,
     fields_of,
+    locate_header,
+    pack_header,
+    read_answer,
     read_entry,
+    unlocate_header,
 )
 from .keys import StreamKeys
 from .metadata import decode_metadata, encode_metadata
@@ -29,5 +33,9 @@ __all__ = [
     "encode_metadata",
     "expired_entry",
     "fields_of",
+    "locate_header",
+    "pack_header",
+    "read_answer",
     "read_entry",
+    "unlocate_header",
 ]

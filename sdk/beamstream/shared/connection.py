@@ -1,0 +1,128 @@
+"""A connection to the process that keeps the segments; safe to share between threads."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from beamstream.errors import SharedMemoryUnavailableError
+
+from .messages import MAX_DESCRIPTORS, MAX_PACKET_BYTES, decode, parse_endpoint
+
+TIMEOUT_S = 10.0
+"""How long an answer may take [s]: a new segment takes some hundredths, where memory is short some tenths."""
+
+_TIMEVAL = struct.Struct("@ll")
+
+
+class Connection:
+    """One client's side.
+
+    Parameters
+    ----------
+    endpoint : str
+        As the broker announces it.
+
+    Raises
+    ------
+    SharedMemoryUnavailableError
+        If it cannot be reached from here: it is on another host, or gone.
+
+    Attributes
+    ----------
+    is_broken : bool
+        Whether something has gone wrong on it, so that it is of no use any more.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        name, ticket = parse_endpoint(endpoint)
+        self.endpoint = endpoint
+        self.shown = endpoint.partition("#")[0]
+        self.is_broken = False
+        self._lock = threading.Lock()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(None)  # the kernel's own timeouts, so that a look need not wait
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(TIMEOUT_S), 0))
+        try:
+            self._socket.connect("\0" + name)
+            self._socket.send(ticket)
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def check(self) -> None:
+        """Look whether the other side is still there.
+
+        Raises
+        ------
+        SharedMemoryUnavailableError
+            If it is not.
+        """
+        with self._lock:
+            try:
+                ended = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise self._lost(error) from error
+        if ended:
+            raise self._lost(ConnectionResetError("the broker has ended"))
+
+    def tell(self, packet: bytes) -> None:
+        """Say something that is not answered.
+
+        Raises
+        ------
+        SharedMemoryUnavailableError
+            If nobody is there any more.
+        """
+        with self._lock:
+            try:
+                self._socket.send(packet)
+            except OSError as error:
+                raise self._lost(error) from error
+
+    def ask(self, packet: bytes, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
+        """Say something, and return the answer and the descriptors with it, which are the caller's then.
+
+        Raises
+        ------
+        SharedMemoryUnavailableError
+            If nobody answers.
+        SharedMemoryProtocolError
+            If the answer is none.
+        """
+        with self._lock:
+            try:
+                self._socket.send(packet)
+                answer, descriptors, flags, _ = socket.recv_fds(self._socket, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
+            except OSError as error:
+                raise self._lost(error) from error
+        try:
+            if not answer:
+                raise self._lost(ConnectionResetError("the broker has closed the connection"))
+            if flags & socket.MSG_CTRUNC:
+                raise SharedMemoryUnavailableError(self.shown, "this process has too many files open")
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
+            return decode(answer, kinds), descriptors
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+
+    def _lost(self, error: OSError) -> SharedMemoryUnavailableError:
+        """Be of no use any more: an answer that comes too late must not be taken for the next one."""
+        self.is_broken = True
+        self._socket.close()
+        if isinstance(error, BlockingIOError):
+            return SharedMemoryUnavailableError(self.shown, f"no answer within {TIMEOUT_S:g} s")
+        return SharedMemoryUnavailableError(self.shown, error.strerror or str(error))
+
+    def close(self) -> None:
+        """Let it go."""
+        self._socket.close()

@@ -1,0 +1,176 @@
+"""The producer's side of shared memory: payloads are copied once, into a segment that was lent to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from beamstream.address import Address
+from beamstream.errors import SharedMemoryError, SharedMemoryProtocolError
+from beamstream.frame import Payload
+from beamstream.location import Location
+
+from .connection import Connection
+from .messages import DONE, LEND, LENT, NEVER, WAIT, encode
+from .segment import ALIGN_BYTES, HEAD_BYTES, Pages, epoch_of, is_segment, map_pages
+
+_ANSWERS = {LENT: (int, int), WAIT: (str,), NEVER: (str,)}
+
+
+class SegmentsBusyError(Exception):
+    """No segment is free now; never leaves the producer."""
+
+
+@dataclass(slots=True)
+class _Written:
+    """A segment that is lent: its number and epoch, the description that has its lock, where the next payload goes, and
+    the highest id among those in it that wait for others."""
+
+    number: int
+    epoch: int
+    lock: int
+    pages: Pages
+    offset: int = HEAD_BYTES
+    held_id: int = 0
+
+
+class SegmentWriter:
+    """Puts the payloads of one stream into segments; not thread-safe.
+
+    A segment is given back when the next one is begun and everything in it was answered by the server.
+
+    Parameters
+    ----------
+    endpoint : str
+        Who lends segments.
+    address : Address
+        The stream.
+
+    Raises
+    ------
+    SharedMemoryUnavailableError
+        If they cannot be had from here.
+    """
+
+    def __init__(self, endpoint: str, address: Address) -> None:
+        self._connection = Connection(endpoint)
+        self._address = address
+        self._life = ""
+        self._pages: dict[int, Pages] = {}
+        self._current: _Written | None = None
+        self._full: list[_Written] = []
+
+    @property
+    def endpoint(self) -> str:
+        """Who lends segments."""
+        return self._connection.endpoint
+
+    def check(self) -> None:
+        """Look whether whoever lends segments is still there: what is put into them is gone with it.
+
+        Raises
+        ------
+        SharedMemoryUnavailableError
+            If that is not so.
+        """
+        self._connection.check()
+
+    def place(self, payload: Payload, life: str) -> Location:
+        """Copy a payload into a segment.
+
+        Parameters
+        ----------
+        life : str
+            The life of the stream that it belongs to.
+
+        Raises
+        ------
+        SegmentsBusyError
+            If no segment is free now.
+        SharedMemoryError
+            If payloads of this size, or any, cannot be had from here.
+        """
+        if life != self._life:
+            self._put_aside()
+            self._life = life
+        n_bytes = memoryview(payload).nbytes
+        current = self._current
+        if current is None or current.offset + n_bytes > current.pages.nbytes:
+            self._put_aside()
+            current = self._current = self._borrow(n_bytes)
+        begin = current.offset
+        # NumPy's copy lets other threads run meanwhile.
+        np.copyto(current.pages[begin : begin + n_bytes], np.frombuffer(payload, np.uint8))
+        current.offset = begin + n_bytes + -n_bytes % ALIGN_BYTES
+        return Location(current.number, current.epoch, begin)
+
+    def settled(self, held_id: int) -> None:
+        """Take note that the server has answered for everything that was placed; gives back what is full.
+
+        Parameters
+        ----------
+        held_id : int
+            The highest id among those that wait for others; 0 where none does.
+        """
+        written = [*self._full, *([self._current] if self._current is not None else [])]
+        for one in written:
+            one.held_id = max(one.held_id, held_id)
+        for one in self._full:
+            self._give_back(one)
+        self._full = []
+
+    def _put_aside(self) -> None:
+        if self._current is not None:
+            self._full.append(self._current)
+            self._current = None
+
+    def _borrow(self, n_bytes: int) -> _Written:
+        request = encode(LEND, str(self._address), self._life, n_bytes)
+        (kind, *fields), descriptors = self._connection.ask(request, _ANSWERS)
+        if kind == WAIT:
+            raise SegmentsBusyError(fields[0])
+        if kind == NEVER:
+            raise SharedMemoryError(fields[0])
+        number, epoch = fields
+        return _Written(number, epoch, descriptors[0], self._mapped(number, epoch, descriptors))
+
+    def _mapped(self, number: int, epoch: int, descriptors: list[int]) -> Pages:
+        """Return the pages of a segment that was lent; where that fails the lock is let go."""
+        try:
+            if not descriptors:
+                raise SharedMemoryProtocolError("a segment without its descriptor")
+            if len(descriptors) > 1:
+                self._pages[number] = map_pages(descriptors[1], writable=True)
+            pages = self._pages.get(number)
+            if pages is None or not is_segment(pages, number) or epoch_of(pages) != epoch:
+                raise SharedMemoryProtocolError(f"segment {number:x} is not what was lent")
+        except (OSError, ValueError) as error:
+            _close(descriptors)
+            raise SharedMemoryError(f"segment {number:x} cannot be mapped: {error}") from error
+        except BaseException:
+            _close(descriptors)
+            raise
+        _close(descriptors[1:])
+        return pages
+
+    def _give_back(self, written: _Written) -> None:
+        os.close(written.lock)
+        with contextlib.suppress(SharedMemoryError):  # whoever lent it is gone, and with it the need to say so
+            self._connection.tell(encode(DONE, written.number, written.held_id))
+
+    def close(self) -> None:
+        """Give everything back; what the server has not answered for is taken as it is."""
+        self._put_aside()
+        for one in self._full:
+            self._give_back(one)
+        self._full = []
+        self._connection.close()
+        self._pages.clear()
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
