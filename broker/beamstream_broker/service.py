@@ -72,7 +72,7 @@ class BrokerService:
         The server, where it is ours: with closed doors, which are opened when the streams on disk are back in it. If it
         dies it is started again.
     fetch : FetchService, optional
-        Who serves the segments to readers that do not see them.
+        Who serves shared memory and segments to readers that do not see them.
     sharing : SharingService, optional
         Who gives segments of shared memory to processes of this host.
     ages : Ages
@@ -221,8 +221,9 @@ class BrokerService:
     def _presence(self) -> Presence:
         disk = self._disk
         shared = "" if self._sharing is None else self._sharing.endpoint
+        fetch = "" if self._fetch is None else self._fetch.endpoint
         if disk is None:
-            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared=shared)
+            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared=shared, fetch=fetch)
         n_spilled, now_s = disk.spilling.counts.n_spilled, time.monotonic()
         if n_spilled > self._n_spilled:
             self._n_spilled, self._spilled_at = n_spilled, now_s
@@ -235,6 +236,7 @@ class BrokerService:
             spilling=now_s - self._spilled_at < SPILLING_FOR_S,
             disk_free_bytes=disk.free_bytes(),
             shared=shared,
+            fetch=fetch,
         )
 
     def _leave(self) -> None:

@@ -37,6 +37,9 @@ class Presence:
         Room on the disk of the folder [bytes]; None where it does not say.
     shared : str
         Who gives segments of shared memory to processes of its host (`beamstream.shared`); empty where nobody does.
+    fetch : str
+        Who gives payloads to those who see neither its shared memory nor its folder (`beamstream.fetch`); empty where
+        nobody does.
     """
 
     host: str
@@ -47,13 +50,14 @@ class Presence:
     spilling: bool = False
     disk_free_bytes: int | None = None
     shared: str = ""
+    fetch: str = ""
 
 
 def announce(server: Server, presence: Presence) -> None:
     """Say that a broker is there; works while the server's memory is full, too."""
     fields: list[str | int] = ["host", presence.host, "pid", presence.pid]
     fields += ["folder", presence.folder, "flaw", presence.flaw, "spilling", int(presence.spilling)]
-    fields += ["shared", presence.shared]
+    fields += ["shared", presence.shared, "fetch", presence.fetch]
     for name, number in (("n_spilled", presence.n_spilled), ("disk_free_bytes", presence.disk_free_bytes)):
         fields += [] if number is None else [name, number]
     server.script("note", [BROKER], ["set", *fields])
@@ -80,6 +84,7 @@ def read_presence(server: Server) -> Presence | None:
         spilling=fields.get("spilling") == "1",
         disk_free_bytes=_number(fields.get("disk_free_bytes")),
         shared=fields.get("shared", ""),
+        fetch=fields.get("fetch", ""),
     )
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beamstream.errors import SharedMemoryUnavailableError
+from beamstream.errors import SharedMemoryElsewhereError, SharedMemoryUnavailableError
 
 from .messages import MAX_DESCRIPTORS, MAX_PACKET_BYTES, decode, parse_endpoint
+
+_NOT_HERE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT})
+"""What kernels say where nobody of this host, or of this container, has such a socket, or none that we may use; the
+last one where there are no such sockets at all."""
 
 TIMEOUT_S = 10.0
 """How long an answer may take [s]: a new segment takes some hundredths, where memory is short some tenths."""
@@ -26,8 +31,10 @@ class Connection:
 
     Raises
     ------
+    SharedMemoryElsewhereError
+        If nobody listens there on this host.
     SharedMemoryUnavailableError
-        If it cannot be reached from here: it is on another host, or gone.
+        If it cannot be reached now.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -36,13 +43,11 @@ class Connection:
         self.shown = endpoint.partition("#")[0]
         self.pid = os.getpid()
         self._lock = threading.Lock()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(TIMEOUT_S)
         try:
-            self._socket.connect("\0" + name)
-            self._socket.send(ticket)
+            self._socket = _connect(name, ticket)
         except OSError as error:
-            self._socket.close()
+            if error.errno in _NOT_HERE:
+                raise SharedMemoryElsewhereError(self.shown, error.strerror or str(error)) from error
             raise self._lost(error) from error
 
     def tell(self, packet: bytes) -> None:
@@ -94,3 +99,15 @@ class Connection:
     def close(self) -> None:
         """Let it go."""
         self._socket.close()
+
+
+def _connect(name: str, ticket: bytes) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.settimeout(TIMEOUT_S)
+        connection.connect("\0" + name)
+        connection.send(ticket)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
