@@ -111,6 +111,7 @@ class BrokerService:
         self._n_troubles = 0
         self._troubles: set[str] = set()
         self._busy_at = -BUSY_FOR_S
+        self._pinned_said_at = -LOG_EVERY_S
         self._n_lent = 0
         self._n_spilled = 0
         self._spilled_at = -SPILLING_FOR_S
@@ -221,31 +222,45 @@ class BrokerService:
         if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
             self._count(info)
             announce(self._server, self._presence())
+            self._say_who_pins()
 
     def _presence(self) -> Presence:
         disk = self._disk
         shared = "" if self._sharing is None else self._sharing.endpoint
+        common: dict[str, Any] = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "shared": shared,
+            "pinned": "" if self._sharing is None else self._sharing.pool.pinned,
+            "owns_server": self._embedded is not None,
+        }
         if disk is None:
-            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared=shared)
+            return Presence(folder="", flaw="", **common)
         n_spilled, now_s = disk.spilling.counts.n_spilled, time.monotonic()
         if n_spilled > self._n_spilled:
             self._n_spilled, self._spilled_at = n_spilled, now_s
         return Presence(
-            host=socket.gethostname(),
-            pid=os.getpid(),
             folder=str(disk.root),
             flaw=disk.flaw,
             n_spilled=n_spilled,
             spilling=now_s - self._spilled_at < SPILLING_FOR_S,
             disk_free_bytes=disk.free_bytes(),
-            shared=shared,
+            **common,
         )
+
+    def _say_who_pins(self) -> None:
+        """Tell the log once in a while whose views keep producers from shared memory."""
+        pinned = "" if self._sharing is None else self._sharing.pool.pinned
+        if pinned and time.monotonic() - self._pinned_said_at >= LOG_EVERY_S:
+            self._pinned_said_at = time.monotonic()
+            log.warning("producers go through the server: %s; let frames go, or copy what is kept of them", pinned)
 
     def _leave(self) -> None:
         """Write what is to be kept a last time, and say that nobody looks after the server any more."""
         try:
             if self._disk is not None:
-                self._disk.close(everything=self._embedded is not None)
+                # Where the server stays, the segments do not.
+                self._disk.close(everything=self._embedded is not None or self._sharing is not None)
             withdraw(self._server)
         except (ServerUnavailableError, ServerRefusedError) as error:
             log.warning("%s", error)

@@ -37,6 +37,10 @@ class Presence:
         Room on the disk of the folder [bytes]; None where it does not say.
     shared : str
         Who gives segments of shared memory to processes of its host (`beamstream.shared`); empty where nobody does.
+    pinned : str
+        Who keeps shared memory from being used again, so that producers go without; empty where nobody does.
+    owns_server : bool
+        Whether the server ends with it. Where it does not, what is in shared memory can be lost while the index stays.
     """
 
     host: str
@@ -47,13 +51,15 @@ class Presence:
     spilling: bool = False
     disk_free_bytes: int | None = None
     shared: str = ""
+    pinned: str = ""
+    owns_server: bool = False
 
 
 def announce(server: Server, presence: Presence) -> None:
     """Say that a broker is there; works while the server's memory is full, too."""
     fields: list[str | int] = ["host", presence.host, "pid", presence.pid]
     fields += ["folder", presence.folder, "flaw", presence.flaw, "spilling", int(presence.spilling)]
-    fields += ["shared", presence.shared]
+    fields += ["shared", presence.shared, "pinned", presence.pinned, "owns_server", int(presence.owns_server)]
     for name, number in (("n_spilled", presence.n_spilled), ("disk_free_bytes", presence.disk_free_bytes)):
         fields += [] if number is None else [name, number]
     server.script("note", [BROKER], ["set", *fields])
@@ -80,6 +86,8 @@ def read_presence(server: Server) -> Presence | None:
         spilling=fields.get("spilling") == "1",
         disk_free_bytes=_number(fields.get("disk_free_bytes")),
         shared=fields.get("shared", ""),
+        pinned=fields.get("pinned", ""),
+        owns_server=fields.get("owns_server") == "1",
     )
 
 

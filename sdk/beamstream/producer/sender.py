@@ -78,6 +78,10 @@ WITHOUT_USE: frozenset[int] = frozenset({Status.CONFLICT, Status.REFUSED, Status
 """Answers after which the payload that was stored for the message serves nobody."""
 
 
+WAITING = frozenset({Status.HELD, Status.DUPLICATE})
+"""Answers to messages that may wait behind a gap: to one that is sent again, the second."""
+
+
 @dataclass(slots=True)
 class ProducerCounts(RetryCounts):
     """What a producer did so far; `n_…` are messages."""
@@ -192,7 +196,7 @@ class Sender:
             self._storing.settled(max(message.message_id for message in batch), ())
         else:
             self._gap_open = answer[1] > 0
-            self._tell(batch, answer[4:], n_received=answer[3], again=again)
+            self._tell(batch, answer[4:], next_id=answer[0], n_received=answer[3], again=again)
 
     def _store_and_publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
         while True:
@@ -228,7 +232,9 @@ class Sender:
             return attempt(n_attempts)
         except BufferFullError as error:
             presence = read_presence(self._server)
-            raise BufferFullError(error.url, error.waited_s, presence.flaw if presence else "") from error
+            raise BufferFullError(
+                error.url, error.waited_s, error.flaw or (presence.flaw if presence else "")
+            ) from error
 
     def _store(self, batch: list[Outgoing]) -> list[int]:
         self._stored_at = time.monotonic()
@@ -243,7 +249,7 @@ class Sender:
 
     def _publish_stored(self, batch: list[Outgoing], again: bool, n_attempts: int) -> list[int]:
         """Publish what was stored; what lies there for long is stored again: the broker may take it for left."""
-        if time.monotonic() - self._stored_at > STORED_FOR_S:
+        if time.monotonic() - self._stored_at > STORED_FOR_S or self._storing.is_lost:
             self._store(batch)
         return self._publish(batch, again=again or n_attempts > 0)
 
@@ -270,7 +276,7 @@ class Sender:
             log.warning("cannot settle the gap of %s: %s", self._address, error)
             self._gap_open = False
 
-    def _tell(self, batch: list[Outgoing], statuses: list[int], *, n_received: int, again: bool) -> None:
+    def _tell(self, batch: list[Outgoing], statuses: list[int], *, next_id: int, n_received: int, again: bool) -> None:
         """Sort a batch by what was answered; what was there `again`, after a crash, is what this producer had sent."""
         useless = []
         held_id = 0
@@ -279,7 +285,7 @@ class Sender:
         for message, status in zip(batch, statuses, strict=True):
             if status in WITHOUT_USE and self._has_key(message):
                 useless.append(message.payload_id)
-            if status == Status.HELD:
+            if status in WAITING and message.message_id >= next_id:
                 held_id = max(held_id, message.message_id)
             outcome = SENT.get(status)
             if outcome is not None:

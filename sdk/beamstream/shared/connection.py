@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -34,7 +36,6 @@ class Connection:
         name, ticket = parse_endpoint(endpoint)
         self.endpoint = endpoint
         self.shown = endpoint.partition("#")[0]
-        self.pid = os.getpid()
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(TIMEOUT_S)
@@ -44,6 +45,13 @@ class Connection:
         except OSError as error:
             self._socket.close()
             raise self._lost(error) from error
+        self._hang_up = select.poll()
+        self._hang_up.register(self._socket, select.POLLRDHUP)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the other side is still there, as far as the kernel knows; asks nobody else."""
+        return not self._hang_up.poll(0)
 
     def tell(self, packet: bytes) -> None:
         """Say something that is not answered.
@@ -74,6 +82,7 @@ class Connection:
                 self._socket.send(packet)
                 answer, descriptors, flags, _ = socket.recv_fds(self._socket, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
             except OSError as error:
+                self._end()  # an answer that comes too late is none to the next question
                 raise self._lost(error) from error
         try:
             if not answer:
@@ -90,6 +99,11 @@ class Connection:
 
     def _lost(self, error: OSError) -> SharedMemoryUnavailableError:
         return SharedMemoryUnavailableError(self.shown, error.strerror or str(error))
+
+    def _end(self) -> None:
+        """Let the other side know, and `is_there`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let it go."""

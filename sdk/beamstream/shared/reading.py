@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 
 from beamstream.errors import SharedMemoryError
@@ -67,6 +68,7 @@ class SegmentReader:
         self._lock = threading.Lock()
         self._mapped: dict[int, tuple[int, Pages]] = {}
         self._unknown: dict[int, None] = {}
+        self._leases: weakref.WeakValueDictionary[tuple[int, int], Lease] = weakref.WeakValueDictionary()
 
     def read(self, wanted: Sequence[tuple[Location, int]]) -> list[memoryview | None]:
         """Return views of payloads, given as place and length [bytes]; None where one is gone.
@@ -80,15 +82,19 @@ class SegmentReader:
 
     def _lease(self, number: int, epoch: int) -> Lease | None:
         with self._lock:
-            known = self._mapped.get(number)
-            if known is None:
-                known = self._map(number)
+            held = self._leases.get((number, epoch))
+            if held is not None:
+                return held
+            known = self._mapped.get(number) or self._map(number)
             if known is None:
                 return None
             try:
-                return lease(*known, epoch)
+                held = lease(*known, epoch)
             except OSError as error:
                 raise SharedMemoryError(f"segment {number:x} cannot be opened: {error}") from error
+            if held is not None:
+                self._leases[number, epoch] = held
+            return held
 
     def _map(self, number: int) -> tuple[int, Pages] | None:
         if number in self._unknown:
@@ -128,12 +134,26 @@ class _Shared:
     """The reader of one endpoint, which all consumers of this process use."""
 
     def __init__(self, endpoint: str) -> None:
-        self.connection = Connection(endpoint)
+        self._endpoint = endpoint
+        self._connection, self._pid = Connection(endpoint), os.getpid()
+        self._lock = threading.Lock()
         self.reader = SegmentReader(self._show)
         self.n_users = 0
 
+    def _connected(self) -> Connection:
+        """Return a connection; one that has ended leaves the others of this process not without any."""
+        with self._lock:
+            if self._pid != os.getpid() or not self._connection.is_there:  # a child of a fork needs its own
+                self._connection.close()
+                self._connection, self._pid = Connection(self._endpoint), os.getpid()
+            return self._connection
+
+    def close(self) -> None:
+        self.reader.close()
+        self._connection.close()
+
     def _show(self, number: int) -> int | None:
-        (kind, _), descriptors = self.connection.ask(encode(SHOW, number), _ANSWERS)
+        (kind, _), descriptors = self._connected().ask(encode(SHOW, number), _ANSWERS)
         if kind == UNKNOWN or not descriptors:
             return None
         for more in descriptors[1:]:
@@ -142,7 +162,7 @@ class _Shared:
 
 
 _lock = threading.Lock()
-_readers: dict[tuple[int, str], _Shared] = {}
+_readers: dict[str, _Shared] = {}
 
 
 def open_reader(endpoint: str) -> SegmentReader:
@@ -153,24 +173,31 @@ def open_reader(endpoint: str) -> SegmentReader:
     SharedMemoryUnavailableError
         If segments cannot be had from here.
     """
-    key = os.getpid(), endpoint  # a child of a fork makes its own
     with _lock:
-        if key not in _readers:
-            _readers[key] = _Shared(endpoint)
-        shared = _readers[key]
+        if endpoint not in _readers:
+            _readers[endpoint] = _Shared(endpoint)
+        shared = _readers[endpoint]
         shared.n_users += 1
         return shared.reader
 
 
 def close_reader(endpoint: str) -> None:
     """Say that a reader is not needed any more; the last user's word closes it."""
-    key = os.getpid(), endpoint
     with _lock:
-        shared = _readers.get(key)
+        shared = _readers.get(endpoint)
         if shared is None:
             return
         shared.n_users -= 1
         if shared.n_users == 0:
-            del _readers[key]
-            shared.reader.close()
-            shared.connection.close()
+            del _readers[endpoint]
+            shared.close()
+
+
+def _begin_anew() -> None:
+    """In the child of a fork: views that it has stay good; connections are its parent's, and locks may be held."""
+    global _lock
+    _lock = threading.Lock()
+    _readers.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
