@@ -116,6 +116,7 @@ class BrokerService:
         self._n_troubles = 0
         self._troubles: set[str] = set()
         self._busy_at = -BUSY_FOR_S
+        self._pinned_said_at = -LOG_EVERY_S
         self._n_lent = 0
         self._n_spilled = 0
         self._spilled_at = -SPILLING_FOR_S
@@ -226,6 +227,7 @@ class BrokerService:
         if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
             self._count(info)
             announce(self._server, self._presence())
+            self._say_who_pins()
 
     def _presence(self) -> Presence:
         presence = Presence(
@@ -235,6 +237,7 @@ class BrokerService:
             flaw="",
             shared_flaw=self._sharing_flaw,
             fetch="" if self._fetch is None else self._fetch.endpoint,
+            owns_server=self._embedded is not None,
         )
         if self._sharing is not None:
             levels = self._sharing.levels()
@@ -242,6 +245,7 @@ class BrokerService:
                 presence,
                 shared=self._sharing.endpoint,
                 shared_flaw="",
+                pinned=self._sharing.pool.pinned,
                 shared_taken_bytes=int(levels["shared_taken_bytes"]),
                 shared_limit_bytes=int(levels["shared_limit_bytes"]),
             )
@@ -260,11 +264,19 @@ class BrokerService:
             disk_free_bytes=disk.free_bytes(),
         )
 
+    def _say_who_pins(self) -> None:
+        """Tell the log once in a while whose views keep producers from shared memory."""
+        pinned = "" if self._sharing is None else self._sharing.pool.pinned
+        if pinned and time.monotonic() - self._pinned_said_at >= LOG_EVERY_S:
+            self._pinned_said_at = time.monotonic()
+            log.warning("producers go through the server: %s; let frames go, or copy what is kept of them", pinned)
+
     def _leave(self) -> None:
         """Write what is to be kept a last time, and say that nobody looks after the server any more."""
         try:
             if self._disk is not None:
-                self._disk.close(everything=self._embedded is not None)
+                # Where the server stays, the segments do not.
+                self._disk.close(everything=self._embedded is not None or self._sharing is not None)
             withdraw(self._server)
         except (ServerUnavailableError, ServerRefusedError) as error:
             log.warning("%s", error)

@@ -46,6 +46,10 @@ class Presence:
     shared_taken_bytes, shared_limit_bytes : int or None
         How much of shared memory holds payloads or is with producers, and how much of it there may be [bytes]; None
         where it is not said.
+    pinned : str
+        Who keeps shared memory from being used again, so that producers go without; empty where nobody does.
+    owns_server : bool
+        Whether the server ends with it. Where it does not, what is in shared memory can be lost while the index stays.
     fetch : str
         Who gives payloads to those who see neither its shared memory nor its folder (`beamstream.fetch`); empty where
         nobody does.
@@ -62,6 +66,8 @@ class Presence:
     shared_flaw: str = ""
     shared_taken_bytes: int | None = None
     shared_limit_bytes: int | None = None
+    pinned: str = ""
+    owns_server: bool = False
     fetch: str = ""
 
 
@@ -70,6 +76,7 @@ def announce(server: Server, presence: Presence) -> None:
     fields: list[str | int] = ["host", presence.host, "pid", presence.pid]
     fields += ["folder", presence.folder, "flaw", presence.flaw, "spilling", int(presence.spilling)]
     fields += ["shared", presence.shared, "shared_flaw", presence.shared_flaw, "fetch", presence.fetch]
+    fields += ["pinned", presence.pinned, "owns_server", int(presence.owns_server)]
     for name in _NUMBERS:
         number = getattr(presence, name)
         fields += [] if number is None else [name, number]
@@ -96,6 +103,8 @@ def read_presence(server: Server) -> Presence | None:
         spilling=fields.get("spilling") == "1",
         shared=fields.get("shared", ""),
         shared_flaw=fields.get("shared_flaw", ""),
+        pinned=fields.get("pinned", ""),
+        owns_server=fields.get("owns_server") == "1",
         fetch=fields.get("fetch", ""),
         **{name: _number(fields.get(name)) for name in _NUMBERS},
     )

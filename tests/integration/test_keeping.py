@@ -225,11 +225,12 @@ def test_a_server_lost_between_payload_and_entry_leaves_no_entry_without_payload
         store = producer._sender._storing.store
         crashes = iter((True, True))
 
-        def store_and_lose(payloads: Sequence[Any], life: str) -> None:
-            store(payloads, life)
+        def store_and_lose(payloads: Sequence[Any], life: str) -> int:
+            n_stored: int = store(payloads, life)
             if next(crashes, False):
                 broker.kill()
                 broker.start()
+            return n_stored
 
         monkeypatch.setattr(producer._sender._storing, "store", store_and_lose)
         look = OnDisk.look
@@ -282,12 +283,13 @@ def test_groups_are_where_they_were(broker: Broker) -> None:
             consumer.acknowledge(consumer.next(PATIENCE_S))
     server = Server(broker.url)
     before = list_groups(server, ADDRESS)[0]
-    assert (before.n_dead, before.n_pending) == (1, 1)
+    assert before.n_dead == 1
+    assert before.n_pending >= 1, "and what was fetched ahead, as far as the prefetching had come"
     wait_until(lambda: _snapshot_has(broker, before.n_pending, 30), "the snapshot")
     broker.kill()
     broker.start()
     after = list_groups(server, ADDRESS)[0]
-    assert (after.n_dead, after.n_pending, after.lag_messages) == (1, 1, before.lag_messages)
+    assert (after.n_dead, after.n_pending, after.lag_messages) == (1, before.n_pending, before.lag_messages)
     (letter,) = list_dead_letters(server, ADDRESS, "g")
     assert (letter.message_id, letter.why) == (bad.message_id, "the second time")
     server.call("ZADD", KEYS.delayed("g"), "XX", 0, *server.call("ZRANGE", KEYS.delayed("g"), 0, -1))

@@ -2,7 +2,7 @@
 
 Payloads leave memory in the order of the index (see `retention`), so that one comparison says it of a whole segment.
 Where its producer is gone without having said what is in it, the server may still be reading what that sent last: it is
-given `GRACE_S`, and until nothing of the stream waits for others.
+given `GRACE_S`; what waits for others then may all be in it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from beamstream.address import Address
 from beamstream.errors import ServerRefusedError
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.protocol.packing import Argument
 from beamstream_broker.position import START, Place, parse_place
 
 from .pool import Pool, Segment, State
@@ -25,7 +26,7 @@ GRACE_S = 60.0
 ANY = 1 << 53
 """More entries than there are at one place."""
 
-_FIELDS = ("created_ns", "restored_ns", "released_entry", "newest_entry", "n_held")
+_FIELDS = ("created_ns", "restored_ns", "released_entry", "newest_entry", "sealed")
 
 
 class Collecting:
@@ -56,39 +57,56 @@ class Collecting:
         """
         taken = self._pool.taken()
         if taken:
-            states = self._states(sorted({one.address for one in taken if one.address is not None}, key=str))
+            self._take_note_of_left(taken)
+            states = self._states(_addresses(taken))
             free = [one for one in taken if self._is_free(one, states)]
             self._pool.free(sorted(free, key=lambda one: one.last or START))  # the oldest is used again first
 
+    def _take_note_of_left(self, taken: Sequence[Segment]) -> None:
+        """Ask what waits for others of streams whose producer is gone; before their newest entry is asked for."""
+        left = [
+            one
+            for one in taken
+            if one.state is State.LEFT and not one.is_known and time.monotonic() - one.since_s >= self._grace_s
+        ]
+        addresses = _addresses(left)
+        held = self._ask(addresses, [("ZRANGE", StreamKeys(one).held, -1, -1, "WITHSCORES") for one in addresses])
+        for segment in left:
+            if segment.address in held:
+                segment.held_id = max((int(score) for score in held[segment.address][1::2]), default=0)
+                segment.is_known = True
+
     def _states(self, addresses: Sequence[Address]) -> Mapping[Address, Sequence[bytes | None]]:
-        answers: list[Any] = self._server.pipeline(
-            [("HMGET", StreamKeys(address).state, *_FIELDS) for address in addresses]
-        )
+        return self._ask(addresses, [("HMGET", StreamKeys(one).state, *_FIELDS) for one in addresses])
+
+    def _ask(self, addresses: Sequence[Address], commands: Sequence[Sequence[Argument]]) -> dict[Address, Any]:
+        """Return an answer for each stream; of one whose keys hold something else nothing is known."""
+        answers = self._server.pipeline(commands)
         for answer in answers:
             if isinstance(answer, Exception) and not isinstance(answer, ServerRefusedError):
                 raise answer
         return {
             address: answer
             for address, answer in zip(addresses, answers, strict=True)
-            if not isinstance(answer, ServerRefusedError)  # something else stands there; nothing is known
+            if not isinstance(answer, ServerRefusedError)
         }
 
     def _is_free(self, segment: Segment, states: Mapping[Address, Sequence[bytes | None]]) -> bool:
         state = None if segment.address is None else states.get(segment.address)
         if state is None:
             return False
-        created, restored, released, newest, n_held = state
+        created, restored, released, newest, sealed = state
         if segment.life != f"{(created or b'').decode()}/{(restored or b'').decode()}":
             return True  # deleted, or made anew: no entry leads there
-        if segment.last is None:
-            segment.last = self._last(segment, newest, int(n_held or 0))
+        if segment.last is None and segment.is_known:
+            # In a sealed stream nothing waits any more: what waited is there, or was never taken.
+            waits = segment.held_id > 0 and sealed != b"1"
+            segment.last = max(_place(newest), (segment.held_id, ANY) if waits else START)
         return segment.last is not None and _place(released) >= segment.last
 
-    def _last(self, segment: Segment, newest: bytes | None, n_held: int) -> Place | None:
-        """Return the last entry that can lead into a segment; None where that is not known yet."""
-        if segment.state is State.LEFT and (n_held or time.monotonic() - segment.since_s < self._grace_s):
-            return None
-        return max(_place(newest), (segment.held_id, ANY) if segment.held_id else START)
+
+def _addresses(segments: Sequence[Segment]) -> list[Address]:
+    return sorted({one.address for one in segments if one.address is not None}, key=str)
 
 
 def _place(entry_id: bytes | None) -> Place:

@@ -9,6 +9,7 @@ together stay below a limit in bytes.
 from __future__ import annotations
 
 import enum
+import errno
 import logging
 import os
 import secrets
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 
 from beamstream.address import Address
 from beamstream.location import Location
+from beamstream.shared.messages import ELSEWHERE, NEVER, WAIT
 from beamstream.shared.reading import Leases, views_of
 from beamstream.shared.segment import (
     GONE,
@@ -31,7 +33,10 @@ from beamstream.shared.segment import (
     renew,
     reopen,
 )
+from beamstream_broker.memory import measure_available
 from beamstream_broker.position import START, Place
+
+from .holders import describe, file_id, find_holders
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +49,22 @@ LARGEST_BYTES = 64 << 20
 """Sizes of segments unless payloads are large [bytes]: 64 MiB take a tenth of a second at 5 Gb/s, and some hundredths
 to be made."""
 
+MOST_SEGMENTS = 128
+"""How many segments there are at most, unless payloads are large: whoever has one mapped has two descriptors for it, a
+third while it has views of it, and often 1024 in all."""
+
 PAYLOADS_OF_SEGMENT = 4
 """How many payloads of the largest size one segment holds at least: a fifth at most is left over at its end."""
 
 LENT_SHARE = 0.5
 """Share of the memory that producers may have before they have filled it; more of them go through the server."""
+
+
+SPARE_OF_SIZE = 2
+"""How many times the size of a new segment the machine must have left: others take memory, too."""
+
+PINNED_FOR_S = 5.0
+"""How long it is said that readers kept a producer from getting a segment [s]."""
 
 
 class State(enum.Enum):
@@ -61,10 +77,16 @@ class State(enum.Enum):
 
 
 class NoSegmentError(Exception):
-    """No segment can be lent, now or, if `ever` is false, ever; never leaves the broker."""
+    """No segment can be lent; never leaves the broker.
 
-    def __init__(self, why: str, *, ever: bool = True) -> None:
-        self.ever = ever
+    Attributes
+    ----------
+    answer : str
+        What the producer is told: `WAIT`, `ELSEWHERE` or `NEVER`; see `beamstream.shared.messages`.
+    """
+
+    def __init__(self, answer: str, why: str) -> None:
+        self.answer = answer
         super().__init__(why)
 
 
@@ -86,6 +108,8 @@ class Segment:
         Whose payloads are in it.
     held_id : int
         The highest id among messages in it that waited for others when it came back.
+    is_known : bool
+        Whether its producer has said that, or it was found out.
     last : tuple of int or None
         The last entry that can lead into it; None where that is not known yet.
     since_s : float
@@ -101,6 +125,7 @@ class Segment:
     address: Address | None = None
     life: str = ""
     held_id: int = 0
+    is_known: bool = False
     last: Place | None = None
     since_s: float = field(default_factory=time.monotonic)
 
@@ -145,6 +170,7 @@ class Pool:
         self._segments: dict[int, Segment] = {}
         self._leases = Leases()
         self._closed = False
+        self._pinned, self._pinned_at = "", -PINNED_FOR_S
         self._changed = threading.Condition()
 
     @property
@@ -205,22 +231,25 @@ class Pool:
                 left_s = ends_at - time.monotonic()
                 if left_s <= 0:
                     self.counts.n_waits += 1
-                    raise NoSegmentError(self._why_none())
+                    raise self._none()
                 self._changed.wait(left_s)
+            else:
+                raise NoSegmentError(WAIT, "the broker ends")
         return self._lend_new(size_bytes, address, life)
 
     def _size_for(self, wanted_bytes: int) -> int:
         """Return how large a new segment for such payloads is; raises `NoSegmentError` where there shall be none."""
-        usual = min(LARGEST_BYTES, max(SMALLEST_BYTES, self._limit_bytes // SEGMENTS_OF_LIMIT >> 20 << 20))
+        largest_bytes = max(LARGEST_BYTES, self._limit_bytes // MOST_SEGMENTS)
+        usual = min(largest_bytes, max(SMALLEST_BYTES, self._limit_bytes // SEGMENTS_OF_LIMIT >> 20 << 20))
         size_bytes = usual if wanted_bytes * PAYLOADS_OF_SEGMENT <= usual else wanted_bytes * PAYLOADS_OF_SEGMENT
         size_bytes += -size_bytes % HEAD_BYTES
         lent_bytes = self.bytes_of(State.LENT, State.LEFT)
         if lent_bytes + size_bytes > LENT_SHARE * self._limit_bytes:
             self.counts.n_refused += 1
             raise NoSegmentError(
+                NEVER if size_bytes > LENT_SHARE * self._limit_bytes else ELSEWHERE,
                 f"a segment of {size_bytes} bytes is too large beside the {lent_bytes} that producers have of "
                 f"{self._limit_bytes}",
-                ever=False,
             )
         return size_bytes
 
@@ -247,8 +276,9 @@ class Pool:
         try:
             lock = locked_for_writing(segment.descriptor)
         except OSError as error:
-            raise NoSegmentError(f"segment {segment.number:x} cannot be opened: {error}") from error
-        segment.address, segment.life, segment.held_id, segment.last = address, life, 0, None
+            raise NoSegmentError(ELSEWHERE, f"a segment cannot be opened: {error}") from error
+        segment.address, segment.life = address, life
+        segment.held_id, segment.is_known, segment.last = 0, False, None
         segment.become(State.LENT)
         self.counts.n_lent += 1
         return segment, lock
@@ -256,6 +286,8 @@ class Pool:
     def _lend_new(self, size_bytes: int, address: Address, life: str) -> tuple[Segment, int]:
         """Make a segment, for which there is room, and lend it; the others need not wait for that."""
         try:
+            if measure_available() < SPARE_OF_SIZE * size_bytes:
+                raise OSError(errno.ENOMEM, "the machine has not got it")
             self._on_size(self._size_bytes)
             with self._changed:
                 self._n_made += 1
@@ -265,11 +297,11 @@ class Pool:
         except (OSError, ValueError) as error:
             with self._changed:
                 self._size_bytes -= size_bytes
-            raise NoSegmentError(f"no memory for another segment: {error}") from error
+            raise NoSegmentError(ELSEWHERE, f"no memory for another segment: {error}") from error
         with self._changed:
             if self._closed:
                 os.close(descriptor)
-                raise NoSegmentError("the broker ends")
+                raise NoSegmentError(WAIT, "the broker ends")
             segment = self._segments[number] = Segment(number, size_bytes, descriptor, pages)
             self.counts.n_made += 1
             return self._lend(segment, address, life)
@@ -280,6 +312,7 @@ class Pool:
             if n_bytes <= 0:
                 break
             if renew(segment.descriptor, segment.pages, GONE):
+                os.ftruncate(segment.descriptor, HEAD_BYTES)  # whoever has it mapped keeps nothing but its head
                 os.close(segment.descriptor)
                 del self._segments[segment.number]
                 self._size_bytes -= segment.size_bytes
@@ -287,18 +320,26 @@ class Pool:
                 self.counts.n_given_up += 1
                 self._on_size(self._size_bytes)
 
-    def _why_none(self) -> str:
-        free_bytes = sum(one.size_bytes for one in self._segments.values() if one.state is State.FREE)
-        if free_bytes:
-            return f"readers hold views of all of the shared memory that is free ({free_bytes >> 20} MiB)"
-        return ""
+    def _none(self) -> NoSegmentError:
+        """Return why there is none: what readers keep views of does not keep producers waiting."""
+        sizes = {file_id(one.descriptor): one.size_bytes for one in self._segments.values() if one.state is State.FREE}
+        if not sizes:
+            return NoSegmentError(WAIT, "")
+        why = f"readers hold views of all of the shared memory that is free: {describe(find_holders(sizes))}"
+        self._pinned, self._pinned_at = why, time.monotonic()
+        return NoSegmentError(ELSEWHERE, why)
+
+    @property
+    def pinned(self) -> str:
+        """Who keeps free segments from being used again, if a producer went without one for that just now."""
+        return self._pinned if time.monotonic() - self._pinned_at < PINNED_FOR_S else ""
 
     def take_back(self, number: int, held_id: int) -> None:
         """Take a segment back from its producer, who says what is in it."""
         with self._changed:
             segment = self._segments.get(number)
             if segment is not None and segment.state is State.LENT:
-                segment.held_id = held_id
+                segment.held_id, segment.is_known = held_id, True
                 segment.become(State.FULL)
 
     def leave(self, number: int) -> None:

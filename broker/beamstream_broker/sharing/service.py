@@ -23,12 +23,10 @@ from beamstream.shared.messages import (
     LEND,
     LENT,
     MAX_PACKET_BYTES,
-    NEVER,
     SHOW,
     SHOWN,
     TICKET_BYTES,
     UNKNOWN,
-    WAIT,
     decode,
     encode,
     format_endpoint,
@@ -47,6 +45,12 @@ WAIT_S = 0.2
 
 TICKET_TIMEOUT_S = 5.0
 """How long a new client may take to show its ticket [s]."""
+
+TRY_AGAIN_S = 0.1
+"""How long nobody is let in after that was not possible [s]: too many files are open, or threads there."""
+
+MAX_WHY = 1000
+"""Longest reason that a client is told [characters]."""
 
 _REQUESTS = {LEND: (str, str, int), DONE: (int, int), SHOW: (int,)}
 
@@ -85,7 +89,7 @@ class SharingService:
         self._socket.listen(64)
         self._clients: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="shared memory", daemon=True)
         self._thread.start()
 
@@ -122,19 +126,34 @@ class SharingService:
         while True:
             try:
                 client, _ = self._socket.accept()
-            except OSError:
-                if self._stop.is_set():
+            except OSError as error:
+                if self._closed.is_set():
                     return
-                log.exception("a client of shared memory could not be taken")
-                self._stop.wait(WAIT_S)  # e.g. too many files are open
+                self._turn_away(error)
                 continue
             with self._lock:
-                if self._stop.is_set() or len(self._clients) >= MAX_CLIENTS:
+                if self._closed.is_set() or len(self._clients) >= MAX_CLIENTS:
                     self.counts.n_turned_away += 1
                     client.close()
                     continue
                 self._clients.add(client)
-            threading.Thread(target=self._serve, args=(client,), name="shared memory client", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(client,), name="shared memory client", daemon=True).start()
+            except RuntimeError as error:
+                self._let_out(client)
+                self._turn_away(error)
+
+    def _turn_away(self, error: Exception) -> None:
+        """Count a client that cannot be taken, and leave the processor to others for a moment."""
+        if not self.counts.n_turned_away:
+            log.error("a client of shared memory could not be taken: %s", error)
+        self.counts.n_turned_away += 1
+        self._closed.wait(TRY_AGAIN_S)
+
+    def _let_out(self, client: socket.socket) -> None:
+        with self._lock:
+            self._clients.discard(client)
+        client.close()
 
     def _serve(self, client: socket.socket) -> None:
         lent: set[int] = set()
@@ -152,9 +171,7 @@ class SharingService:
         except Exception:  # the others go on, whatever one of them does
             log.exception("a client of shared memory could not be served")
         finally:
-            with self._lock:
-                self._clients.discard(client)
-            client.close()
+            self._let_out(client)
             for number in lent:
                 self.pool.leave(number)
 
@@ -178,7 +195,7 @@ class SharingService:
         try:
             segment, lock = self.pool.lend(Address.parse(address), life, payload_bytes, mapped, WAIT_S)
         except NoSegmentError as error:
-            client.send(encode(WAIT if error.ever else NEVER, str(error)))
+            client.send(encode(error.answer, str(error)[:MAX_WHY]))
             return
         lent.add(segment.number)
         with contextlib.ExitStack() as stack:
@@ -203,7 +220,7 @@ class SharingService:
     def close(self) -> None:
         """Cut all clients off, and give all segments up."""
         with self._lock:
-            self._stop.set()
+            self._closed.set()
             clients = list(self._clients)
         for one in (self._socket, *clients):
             with contextlib.suppress(OSError):

@@ -67,10 +67,12 @@ def size_text(n_bytes: int) -> str:
 
 
 def warn_of_flaw(server: Server) -> None:
-    """Say on the standard error what keeps the broker from writing to disk, if anything does."""
+    """Say on the standard error what keeps the broker from writing to disk, or from using its shared memory."""
     presence = read_presence(server)
     if presence is not None and presence.flaw:
         typer.echo(f"warning: the broker on {presence.host} cannot write to disk: {presence.flaw}", err=True)
+    if presence is not None and presence.pinned:
+        typer.echo(f"warning: the broker on {presence.host} cannot use its shared memory: {presence.pinned}", err=True)
 
 
 def plain_tree(tree: Any) -> Any:

@@ -200,7 +200,7 @@ class Producer:
         self._sender = Sender(
             self.address,
             self._server,
-            Storing(self._server, self._keys, check_tier(tier)),
+            Storing(self._server, self._keys, check_tier(tier), keeps_all=self._opening.keep == "all"),
             self._queue,
             inline_bytes=inline_bytes,
             retry_timeout_s=retry_timeout_s,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from beamstream.address import Address
 from beamstream.dataset import PayloadId
@@ -38,6 +39,8 @@ from .queue import Outgoing, SendQueue
 from .storing import Storing
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BATCH_MESSAGES = 1024
 """Most messages in one batch: the server works on them for some milliseconds. With fewer a producer that sends without
@@ -79,6 +82,10 @@ WITHOUT_USE: frozenset[int] = frozenset({Status.CONFLICT, Status.REFUSED, Status
 """Answers after which the payload that was stored for the message serves nobody."""
 
 
+WAITING = frozenset({Status.HELD, Status.DUPLICATE})
+"""Answers to messages that may wait behind a gap: to one that is sent again, the second."""
+
+
 @dataclass(slots=True)
 class ProducerCounts(RetryCounts):
     """What a producer did so far; `n_…` are messages."""
@@ -94,6 +101,10 @@ class ProducerCounts(RetryCounts):
 
 STORED_FOR_S = 20.0
 """How long a payload without an entry is taken to stay [s]; the broker deletes it after a minute."""
+
+
+class _StaleError(Exception):
+    """What was stored may not be there any more; never leaves this module."""
 
 
 class Sender:
@@ -185,23 +196,32 @@ class Sender:
             self._fail_all(on_disk.give_up(at_once=self.abandoned.is_set()))
 
     def _send(self, batch: list[Outgoing], *, again: bool = False) -> None:
+        while batch:
+            batch = self._send_first(batch, again=again)
+
+    def _send_first(self, batch: list[Outgoing], *, again: bool) -> list[Outgoing]:
+        """Send a batch, or as much of it as there is room for now; returns what is left."""
         try:
-            answer = self._store_and_publish(batch, again=again)
+            n, answer = self._store_and_publish(batch, again=again)
         except BeamstreamError as error:
             log.error("%d message(s) of %s were not sent: %s", len(batch), self._address, error)
             self._fail_all([(message, error) for message in batch])
             # Some may be in the stream all the same, and wait there.
             self._storing.settled(max(message.message_id for message in batch), ())
-        else:
-            self._gap_open = answer[1] > 0
-            self._tell(batch, answer[4:], n_received=answer[3], again=again)
+            return []
+        self._gap_open = answer[1] > 0
+        self._tell(batch[:n], answer[4:], next_id=answer[0], n_received=answer[3], again=again)
+        return batch[n:]
 
-    def _store_and_publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
+    def _store_and_publish(self, batch: list[Outgoing], *, again: bool) -> tuple[int, list[int]]:
+        """Store and publish the first messages of a batch, in the best case all; returns how many, and the answer."""
         while True:
-            self._with_retries(lambda _: self._store(batch))
+            n = self._with_retries(lambda _: self._store(batch))
             try:
                 with self._opening.missing_stream():
-                    return self._with_retries(partial(self._publish_stored, batch, again))
+                    return n, self._with_retries(partial(self._publish_stored, batch[:n], again))
+            except _StaleError:
+                again = True  # the server may have taken them, and only its answer was lost
             except StreamNotFoundError:
                 # A server that was started anew has lost the payloads, too.
                 if not self._opening.reopen():
@@ -210,13 +230,9 @@ class Sender:
             except NewLifeError:
                 log.warning("%s was put back from disk; %d message(s) are stored again", self._address, len(batch))
                 self._storing.forget()
-                self._with_retries(lambda _: self._read_life())
+                self._with_retries(lambda _: self._opening.read_life())
 
-    def _read_life(self) -> list[int]:
-        self._opening.read_life()
-        return []
-
-    def _with_retries(self, attempt: Callable[[int], list[int]]) -> list[int]:
+    def _with_retries(self, attempt: Callable[[int], T]) -> T:
         return with_retries(
             partial(self._saying_why, attempt),
             timeout_s=self._retry_timeout_s,
@@ -224,20 +240,27 @@ class Sender:
             counts=self.counts,
         )
 
-    def _saying_why(self, attempt: Callable[[int], list[int]], n_attempts: int) -> list[int]:
+    def _saying_why(self, attempt: Callable[[int], T], n_attempts: int) -> T:
         """Call the server; where it is full, say what keeps the broker from making room, if it knows."""
         try:
             return attempt(n_attempts)
         except BufferFullError as error:
             presence = read_presence(self._server)
-            raise BufferFullError(error.url, error.waited_s, presence.flaw if presence else "") from error
+            raise BufferFullError(
+                error.url, error.waited_s, error.flaw or (presence.flaw if presence else "")
+            ) from error
 
-    def _store(self, batch: list[Outgoing]) -> list[int]:
+    def _store(self, batch: list[Outgoing]) -> int:
+        """Store payloads; returns how many messages, from the first on, can be published then, at least one."""
         self._stored_at = time.monotonic()
         large = [(message.payload_id, message.payload) for message in batch if self._has_key(message)]
-        if large:
-            self._storing.store(large, self._opening.life)
-        return []
+        if not large:
+            return len(batch)
+        n_stored = self._storing.store(large, self._opening.life)
+        if n_stored == len(large):
+            return len(batch)
+        first_left = large[n_stored][0]
+        return next(n for n, one in enumerate(batch) if self._has_key(one) and one.payload_id == first_left)
 
     def _has_key(self, message: Outgoing) -> bool:
         """Whether a payload has a key of its own; those of parts have, whatever their size."""
@@ -245,8 +268,8 @@ class Sender:
 
     def _publish_stored(self, batch: list[Outgoing], again: bool, n_attempts: int) -> list[int]:
         """Publish what was stored; what lies there for long is stored again: the broker may take it for left."""
-        if time.monotonic() - self._stored_at > STORED_FOR_S:
-            self._store(batch)
+        if time.monotonic() - self._stored_at > STORED_FOR_S or self._storing.is_lost:
+            raise _StaleError
         return self._publish(batch, again=again or n_attempts > 0)
 
     def _publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
@@ -272,7 +295,7 @@ class Sender:
             log.warning("cannot settle the gap of %s: %s", self._address, error)
             self._gap_open = False
 
-    def _tell(self, batch: list[Outgoing], statuses: list[int], *, n_received: int, again: bool) -> None:
+    def _tell(self, batch: list[Outgoing], statuses: list[int], *, next_id: int, n_received: int, again: bool) -> None:
         """Tell futures what was answered; what was there `again`, after a crash, is what this producer had sent."""
         sent: Told = []
         failed: list[tuple[Outgoing, BeamstreamError]] = []
@@ -282,8 +305,14 @@ class Sender:
             sent = [(message, "sent") for message in batch]
         else:
             sent, failed, useless = self._sort(batch, statuses, again=again)
-            held = (one.message_id for one, status in zip(batch, statuses, strict=True) if status == Status.HELD)
-            held_id = max(held, default=0)
+            held_id = max(
+                (
+                    message.message_id
+                    for message, status in zip(batch, statuses, strict=True)
+                    if status in WAITING and message.message_id >= next_id
+                ),
+                default=0,
+            )
         if failed:
             self._fail_all(failed)
         if self._on_disk is not None and sent:

@@ -49,6 +49,9 @@ class Storing:
         The stream's.
     tier : str
         Where payloads are to go.
+    keeps_all : bool
+        Whether nothing of the stream may be lost. Then nothing goes into the shared memory of a broker that its server
+        survives: entries would stay that lead nowhere, and be taken for what is safe.
 
     Raises
     ------
@@ -56,13 +59,14 @@ class Storing:
         If they are to go into shared memory, and there is none to be had from here.
     """
 
-    def __init__(self, server: Server, keys: StreamKeys, tier: Tier) -> None:
+    def __init__(self, server: Server, keys: StreamKeys, tier: Tier, *, keeps_all: bool = False) -> None:
         self._server = server
         self._keys = keys
         self._memory = MemoryTier(server, keys)
         self._tier = tier
+        self._keeps_all = keeps_all
         self._writer: SegmentWriter | None = None
-        self._look_at = 0.0
+        self._look_at = self._elsewhere_until = 0.0
         self._locations: dict[PayloadId, Location] = {}
         if tier == "shared":
             self._shared()
@@ -72,46 +76,63 @@ class Storing:
         """Whether payloads go into shared memory now."""
         return self._writer is not None
 
-    def store(self, payloads: Sequence[tuple[PayloadId, Payload]], life: str) -> None:
-        """Store payloads that were not stored yet since the last `settled`.
+    def store(self, payloads: Sequence[tuple[PayloadId, Payload]], life: str) -> int:
+        """Store payloads that were not put into shared memory yet since the last `settled`.
 
         Parameters
         ----------
         life : str
             The life of the stream that they belong to.
 
+        Returns
+        -------
+        int
+            How many are stored, from the first on: where shared memory has no room for more, the others have to wait
+            until these are published, and so can leave it.
+
         Raises
         ------
         ServerError
             If one cannot be stored; calling again is safe.
         """
-        left = [one for one in payloads if one[0] not in self._locations]
-        if left and self._tier != "memory":
+        if self.is_lost:
+            self._let_go("the broker that had it is gone")
+        n_stored, left = len(payloads), [*payloads]
+        if self._tier != "memory":
             try:
-                left = self._share(left, life)
+                n_stored, left = self._share(payloads, life)
             except SharedMemoryUnavailableError as error:
                 self._let_go(error)
                 if self._tier == "shared":
                     raise
-                left = [*payloads]  # what was put there before is gone with it
         for answer in self._memory.store(left) if left else ():
             if answer is not None:
                 raise answer
+        return n_stored
 
-    def _share(self, payloads: Sequence[tuple[PayloadId, Payload]], life: str) -> list[tuple[PayloadId, Payload]]:
-        """Put payloads into shared memory; returns those that have to go to the server."""
-        writer = self._shared()
-        if writer is None:
-            return [*payloads]
+    def _share(
+        self, payloads: Sequence[tuple[PayloadId, Payload]], life: str
+    ) -> tuple[int, list[tuple[PayloadId, Payload]]]:
+        """Put payloads into shared memory; returns how many have a place, and which of these on the server."""
         from beamstream.shared.writing import SegmentsBusyError  # and with it NumPy
 
-        writer.check()
         left = []
-        for payload_id, payload in payloads:
+        for n, (payload_id, payload) in enumerate(payloads):
+            if payload_id in self._locations:
+                continue
+            writer = self._shared()
+            if writer is None:
+                left.append((payload_id, payload))
+                continue
             try:
                 self._locations[payload_id] = writer.place(payload, life)
             except SegmentsBusyError as error:
-                raise BufferFullError(self._server.shown_url, 0.0, str(error)) from error
+                if error.is_ours or self._tier == "shared":
+                    if n:
+                        return n, left
+                    raise BufferFullError(self._server.shown_url, 0.0, str(error)) from error
+                self._elsewhere_until = time.monotonic() + LOOK_AGAIN_S
+                left.append((payload_id, payload))
             except SharedMemoryUnavailableError:
                 raise
             except SharedMemoryError as error:
@@ -119,10 +140,12 @@ class Storing:
                     raise
                 log.debug("%s: %s", self._keys.address, error)
                 left.append((payload_id, payload))
-        return left
+        return len(payloads), left
 
     def _shared(self) -> SegmentWriter | None:
         """Return what puts payloads into shared memory; None where that cannot be had and need not be."""
+        if time.monotonic() < self._elsewhere_until:
+            return None
         if self._writer is None and time.monotonic() >= self._look_at:
             from beamstream.shared.writing import SegmentWriter
 
@@ -131,6 +154,9 @@ class Storing:
             try:
                 if presence is None or not presence.shared:
                     raise SharedMemoryUnavailableError(self._server.shown_url, "no broker there has any")
+                if self._keeps_all and not presence.owns_server:
+                    why = "the stream keeps all, and the broker may end without its server: what it has would be lost"
+                    raise SharedMemoryUnavailableError(self._server.shown_url, why)
                 self._writer = SegmentWriter(presence.shared, self._keys.address)
             except SharedMemoryUnavailableError as error:
                 if self._tier == "shared":
@@ -139,11 +165,17 @@ class Storing:
                 log.debug("%s goes through the server: %s", self._keys.address, error)
         return self._writer
 
-    def _let_go(self, error: SharedMemoryError) -> None:
+    @property
+    def is_lost(self) -> bool:
+        """Whether what was put into shared memory and is not settled is gone, with the broker that had it."""
+        return self._writer is not None and not self._writer.is_there
+
+    def _let_go(self, why: object) -> None:
+        """Have everything stored again that the server has not answered for, wherever that can be."""
         if self._writer is not None:
-            log.warning("%s: %s", self._keys.address, error)
-        self.forget()
+            log.warning("%s no longer goes into the shared memory that it went into: %s", self._keys.address, why)
         self.close()
+        self.forget()
 
     def location(self, payload_id: PayloadId) -> Location | None:
         """Return where in shared memory a payload was put; None where it was not."""

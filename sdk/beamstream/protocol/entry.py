@@ -165,10 +165,21 @@ def unlocate_header(packed: bytes) -> bytes:
     EntryError
         If the bytes are no header.
     """
-    if packed[:1] == b"\x02":
-        return b"\x01" + packed[1 : _FIXED.size] + packed[_FIXED.size + LOCATION_BYTES :]
     header = decode_header(packed)
-    return encode_header(header) if any(part.location is not None for part in header.parts) else packed
+    if header.location is not None:
+        return _unlocate(packed)
+    if all(part.location is None for part in header.parts):
+        return packed
+    # Everything else stays as it is, whoever wrote it.
+    fields = {**_unpack_map(packed[_FIXED.size :])}
+    fields["p"] = [[number, _unlocate(part)] for number, part in fields["p"]]
+    return packed[: _FIXED.size] + bytes(msgpack.packb(fields))
+
+
+def _unlocate(packed: bytes) -> bytes:
+    if packed[0] != LOCATED_VERSION:
+        return packed
+    return bytes((HEADER_VERSION,)) + packed[1 : _FIXED.size] + packed[_FIXED.size + LOCATION_BYTES :]
 
 
 def decode_header(packed: bytes) -> Header:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 import threading
@@ -37,19 +38,13 @@ class Connection:
     SharedMemoryElsewhereError
         If nobody listens there on this host.
     SharedMemoryUnavailableError
-        If it cannot be reached now.
-
-    Attributes
-    ----------
-    is_broken : bool
-        Whether something has gone wrong on it, so that it is of no use any more.
-    """
+        If it cannot be reached now."""
 
     def __init__(self, endpoint: str) -> None:
         name, ticket = parse_endpoint(endpoint)
         self.endpoint = endpoint
         self.shown = endpoint.partition("#")[0]
-        self.is_broken = False
+        self._is_broken = False
         self._lock = threading.Lock()
         try:
             self._socket = _connect(name, ticket)
@@ -57,24 +52,13 @@ class Connection:
             if error.errno in _NOT_HERE:
                 raise SharedMemoryElsewhereError(self.shown, error.strerror or str(error)) from error
             raise self._unavailable(error) from error
+        self._hang_up = select.poll()
+        self._hang_up.register(self._socket, select.POLLRDHUP)
 
-    def check(self) -> None:
-        """Look whether the other side is still there.
-
-        Raises
-        ------
-        SharedMemoryUnavailableError
-            If it is not.
-        """
-        with self._lock:
-            try:
-                ended = not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                raise self._lost(error) from error
-        if ended:
-            raise self._lost(ConnectionResetError("the broker has ended"))
+    @property
+    def is_there(self) -> bool:
+        """Whether the other side is still there, as far as the kernel knows; asks nobody else."""
+        return not self._is_broken and not self._hang_up.poll(0)
 
     def tell(self, packet: bytes) -> None:
         """Say something whose answer, if there will be one, is taken later.
@@ -132,7 +116,7 @@ class Connection:
 
     def _lost(self, error: OSError) -> SharedMemoryUnavailableError:
         """Be of no use any more: an answer that comes too late must not be taken for the next one."""
-        self.is_broken = True
+        self._is_broken = True
         self._socket.close()
         return self._unavailable(error)
 
@@ -143,6 +127,7 @@ class Connection:
 
     def close(self) -> None:
         """Let it go."""
+        self._is_broken = True
         self._socket.close()
 
 

@@ -26,9 +26,11 @@ LEND, DONE, SHOW = "lend", "done", "show"
 """From clients: ``[lend, address, life, payload bytes]``, ``[done, segment, highest id that is held]`` (which is not
 answered), ``[show, segment]``."""
 
-LENT, WAIT, NEVER, SHOWN, UNKNOWN = "lent", "wait", "never", "shown", "unknown"
+LENT, WAIT, ELSEWHERE, NEVER, SHOWN, UNKNOWN = "lent", "wait", "elsewhere", "never", "shown", "unknown"
 """Answers: ``[lent, segment, epoch]`` with a descriptor that has the lock, and where the client has not got it yet one
-to map; ``[wait, why]``; ``[never, why]``; ``[shown, segment]`` with a descriptor to map; ``[unknown, segment]``."""
+to map; ``[wait, why]``: what is in the segments is still wanted; ``[elsewhere, why]``: there is none now, for reasons
+that have nothing to do with the stream; ``[never, why]``: for such payloads there is none; ``[shown, segment]`` with a
+descriptor to map; ``[unknown, segment]``."""
 
 _ENDPOINT = re.compile(r"unix:@(?P<name>beamstream-[0-9a-f]{32})#(?P<ticket>[0-9a-f]{32})")
 

@@ -161,31 +161,33 @@ class SharedReader(SegmentReader):
     """
 
     def __init__(self, endpoint: str) -> None:
-        self._connection = Connection(endpoint)
+        self._endpoint = endpoint
+        self._connection, self._pid = Connection(endpoint), os.getpid()
         self._n_users = 0
         super().__init__(self._ask)
 
     def _ask(self, number: int) -> int | None:
-        (kind, _), descriptors = self._connection.ask(encode(SHOW, number), _ANSWERS)
+        (kind, _), descriptors = self._connected().ask(encode(SHOW, number), _ANSWERS)
         if kind == UNKNOWN or not descriptors:
             return None
         for more in descriptors[1:]:
             os.close(more)
         return descriptors[0]
 
-    @property
-    def is_broken(self) -> bool:
-        """Whether it can show no further segments."""
-        return self._connection.is_broken
+    def _connected(self) -> Connection:
+        """Return a connection; one that has ended leaves the others of this process not without any."""
+        if self._pid != os.getpid() or not self._connection.is_there:  # a child of a fork needs its own
+            self._connection.close()
+            self._connection, self._pid = Connection(self._endpoint), os.getpid()
+        return self._connection
 
     @classmethod
     def open(cls, endpoint: str) -> SharedReader:
         """Return the reader of an endpoint; `release` has to follow."""
-        key = os.getpid(), endpoint  # a child of a fork makes its own
         with _lock:
-            reader = _readers.get(key)
-            if reader is None or reader.is_broken:
-                reader = _readers[key] = cls(endpoint)
+            reader = _readers.get(endpoint)
+            if reader is None:
+                reader = _readers[endpoint] = cls(endpoint)
             reader._n_users += 1
             return reader
 
@@ -195,12 +197,21 @@ class SharedReader(SegmentReader):
             self._n_users -= 1
             if self._n_users > 0:
                 return
-            key = os.getpid(), self._connection.endpoint
-            if _readers.get(key) is self:
-                del _readers[key]
+            if _readers.get(self._endpoint) is self:
+                del _readers[self._endpoint]
         self.close()
         self._connection.close()
 
 
 _lock = threading.Lock()
-_readers: dict[tuple[int, str], SharedReader] = {}
+_readers: dict[str, SharedReader] = {}
+
+
+def _begin_anew() -> None:
+    """In the child of a fork: views that it has stay good; connections are its parent's, and locks may be held."""
+    global _lock
+    _lock = threading.Lock()
+    _readers.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)

@@ -15,10 +15,10 @@ from beamstream.frame import Payload
 from beamstream.location import Location
 
 from .connection import Connection
-from .messages import DONE, LEND, LENT, NEVER, WAIT, encode
-from .segment import ALIGN_BYTES, HEAD_BYTES, Pages, epoch_of, is_segment, map_pages
+from .messages import DONE, ELSEWHERE, LEND, LENT, NEVER, WAIT, encode
+from .segment import ALIGN_BYTES, GONE, HEAD_BYTES, Pages, epoch_of, is_segment, map_pages
 
-_ANSWERS = {LENT: (int, int), WAIT: (str,), NEVER: (str,)}
+_ANSWERS = {LENT: (int, int), WAIT: (str,), ELSEWHERE: (str,), NEVER: (str,)}
 
 
 AHEAD_S = 1.0
@@ -26,7 +26,17 @@ AHEAD_S = 1.0
 
 
 class SegmentsBusyError(Exception):
-    """No segment is free now; never leaves the producer."""
+    """No segment is free now; never leaves the producer.
+
+    Attributes
+    ----------
+    is_ours : bool
+        What is in them is still wanted, so that whoever fills them has to wait; else others have them.
+    """
+
+    def __init__(self, why: str, *, is_ours: bool) -> None:
+        self.is_ours = is_ours
+        super().__init__(why)
 
 
 @dataclass(slots=True)
@@ -74,21 +84,12 @@ class SegmentWriter:
         self._current: _Written | None = None
         self._full: list[_Written] = []
         self._is_asked = False
+        self._is_settled = True
 
     @property
-    def endpoint(self) -> str:
-        """Who lends segments."""
-        return self._connection.endpoint
-
-    def check(self) -> None:
-        """Look whether whoever lends segments is still there: what is put into them is gone with it.
-
-        Raises
-        ------
-        SharedMemoryUnavailableError
-            If that is not so.
-        """
-        self._connection.check()
+    def is_there(self) -> bool:
+        """Whether who lends segments is still there; what was put into them is lost otherwise."""
+        return self._connection.is_there
 
     def place(self, payload: Payload, life: str) -> Location:
         """Copy a payload into a segment.
@@ -115,6 +116,7 @@ class SegmentWriter:
             self._put_aside()
             current = self._current = self._borrow(n_bytes)
         begin = current.offset
+        self._is_settled = False
         # NumPy's copy lets other threads run meanwhile.
         np.copyto(current.pages[begin : begin + n_bytes], np.frombuffer(payload, np.uint8))
         current.offset = begin + n_bytes + -n_bytes % ALIGN_BYTES
@@ -133,6 +135,7 @@ class SegmentWriter:
         written = [*self._full, *([self._current] if self._current is not None else [])]
         for one in written:
             one.held_id = max(one.held_id, held_id)
+        self._is_settled = True
         for one in self._full:
             self._give_back(one)
         self._full = []
@@ -156,8 +159,8 @@ class SegmentWriter:
         """Take what was asked for."""
         self._is_asked = False
         (kind, *fields), descriptors = self._connection.take(_ANSWERS)
-        if kind == WAIT:
-            raise SegmentsBusyError(fields[0])
+        if kind in (WAIT, ELSEWHERE):
+            raise SegmentsBusyError(fields[0], is_ours=kind == WAIT)
         if kind == NEVER:
             raise SharedMemoryError(fields[0])
         number, epoch = fields
@@ -181,6 +184,7 @@ class SegmentWriter:
             if not descriptors:
                 raise SharedMemoryProtocolError("a segment without its descriptor")
             if len(descriptors) > 1:
+                self._forget_gone()
                 self._pages[number] = map_pages(descriptors[1], writable=True)
             pages = self._pages.get(number)
             if pages is None or not is_segment(pages, number) or epoch_of(pages) != epoch:
@@ -194,16 +198,24 @@ class SegmentWriter:
         _close(descriptors[1:])
         return pages
 
+    def _forget_gone(self) -> None:
+        for number in [number for number, pages in self._pages.items() if epoch_of(pages) == GONE]:
+            del self._pages[number]
+
     def _give_back(self, written: _Written) -> None:
         os.close(written.lock)
         with contextlib.suppress(SharedMemoryError):  # whoever lent it is gone, and with it the need to say so
             self._connection.tell(encode(DONE, written.number, written.held_id))
 
     def close(self) -> None:
-        """Give everything back; what the server has not answered for is taken as it is."""
+        """Give everything back; without a word, as if killed, where the server has not answered for all of it."""
         self._put_aside()
+        self._drop_asked()
         for one in self._full:
-            self._give_back(one)
+            if self._is_settled:
+                self._give_back(one)
+            else:
+                os.close(one.lock)
         self._full = []
         self._connection.close()
         self._pages.clear()
