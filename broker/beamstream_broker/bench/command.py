@@ -77,7 +77,7 @@ def bench(
     rate: Annotated[
         float | None,
         typer.Option(
-            metavar="HZ", min=0.1, help="Frames per second for latencies.", show_default="half of what goes through"
+            metavar="HZ", min=1, help="Frames per second for latencies.", show_default="half of what goes through"
         ),
     ] = None,
     memory: Annotated[

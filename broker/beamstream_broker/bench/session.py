@@ -16,7 +16,7 @@ from beamstream.address import SourceAddress
 from beamstream_broker.memory import measure_memory
 
 from .ceilings import measure_disk, measure_memcpy, redis_ceiling, socket_ceiling
-from .crew import Crew
+from .crew import ANSWER_TIMEOUT_S, Crew
 from .errors import IncompleteRunError, TierNotHadError, WorkerFailedError
 from .findings import Ceiling, Findings, Host, Left, Result, frame_text
 from .measuring import DISK_BYTES, Bench
@@ -74,7 +74,7 @@ class Session:
         self._ceilings: list[Ceiling] = []
         self._results: list[Result] = []
         self._left: list[Left] = []
-        self._source = SourceAddress(BEAMTIME, f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}")
+        self._source = SourceAddress(BEAMTIME, f"bench-{os.getpid()}-{secrets.token_hex(4)}")
 
     def run(self) -> Findings:
         """Measure everything.
@@ -89,8 +89,12 @@ class Session:
         with contextlib.ExitStack() as stack:
             # After the crew has ended: nobody writes any more then.
             stack.callback(self._target.delete_all, self._source)
-            crew = stack.enter_context(Crew(self._plan.n_readers, self._target.check))
+            crew = stack.enter_context(
+                Crew(self._plan.n_readers, self._target.check, ANSWER_TIMEOUT_S + 2 * self._plan.seconds)
+            )
             bench = Bench(self._target, crew, self._source, self._plan.seconds)
+            for size in self._plan.sizes:
+                bench.check_room(size)
             self._measure_machine()
             for size in self._plan.sizes:
                 self._measure_ceilings(crew, size)
@@ -174,6 +178,10 @@ class Session:
         reason = ""
         if case.tier == "shared" and not takes_tier():
             reason = "this version has no shared memory tier"
+        elif case.tier == "shared" and not self._target.is_ours:
+            reason = (
+                "what others have in somebody's shared memory cannot be seen, and would have to go; leave out --broker"
+            )
         elif case.tier == "disk" and not self._target.is_ours:
             reason = "payloads of somebody's broker are not moved to disk before their time; leave out --broker"
         elif case.tier == "disk":

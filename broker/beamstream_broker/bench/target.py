@@ -18,13 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beamstream.address import Address, SourceAddress
+from beamstream.errors import UsageError
+from beamstream.presence import read_presence
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.put_back import put_back
 from beamstream.sizes import format_bytes
 from beamstream.state import read_state
 from beamstream.streams import delete_stream, list_sources, list_streams, newest_streams
+from beamstream_broker.embedded import MINIMUM_MEMORY_BYTES
+from beamstream_broker.errors import MemoryLimitError
 from beamstream_broker.guarded import GuardedChild
+from beamstream_broker.memory import measure_memory
 from beamstream_broker.retention import HIGH_WATER
 
 from .ceilings import forget_pages
@@ -37,6 +42,10 @@ POLL_S = 0.02
 
 ROOM_SHARE = HIGH_WATER - 0.05
 """Share of somebody's memory that is used with what is sent in one go; above `HIGH_WATER` their broker acts."""
+
+SHARING_ROOM_SHARE = 0.1
+"""The same where a broker shares out memory between its server and segments of shared memory (see `sharing.budget`):
+what is more than this on the server is taken from the segments, and what others have in them would have to go."""
 
 LEAST_ROOM_BYTES = 64 << 20
 """Least room in somebody's memory with which it is worth while to begin [bytes]."""
@@ -169,9 +178,13 @@ def own_broker(memory_bytes: int, folder: Path) -> Iterator[Target]:
 
     Raises
     ------
+    MemoryLimitError
+        If no server can have so much memory.
     WorkerFailedError
         If it does not start.
     """
+    if not MINIMUM_MEMORY_BYTES <= memory_bytes <= measure_memory():
+        raise MemoryLimitError(memory_bytes, MINIMUM_MEMORY_BYTES, measure_memory())
     home = Path(tempfile.mkdtemp(prefix="stream-bench-", dir=folder))
     spill = home / "spill"
     arguments = ["broker", "run", "--json", "--memory", str(memory_bytes), "--port", "0", "--spill", str(spill)]
@@ -254,7 +267,9 @@ def measure_room(server: Server) -> tuple[int, int]:
     """
     memory = info(server, "memory")
     limit_bytes = int(memory["maxmemory"]) or int(memory["total_system_memory"]) // 2
-    return limit_bytes, int(limit_bytes * ROOM_SHARE) - int(memory["used_memory"])
+    presence = read_presence(server)
+    share = SHARING_ROOM_SHARE if presence is not None and presence.shared else ROOM_SHARE
+    return limit_bytes, int(limit_bytes * share) - int(memory["used_memory"])
 
 
 def _why_full(limit_bytes: int, room_bytes: int) -> str:
@@ -295,7 +310,15 @@ def _commands(server: Server) -> int:
 
 
 def choose_folder(wanted: Path | None) -> tuple[Path, str]:
-    """Return where segments are written, and why that says nothing of a disk; empty where it does."""
+    """Return where segments are written, and why that says nothing of a disk; empty where it does.
+
+    Raises
+    ------
+    UsageError
+        If nothing can be written in the folder that is wanted.
+    """
+    if wanted is not None and not (wanted.is_dir() and os.access(wanted, os.W_OK)):
+        raise UsageError(f"--spill {wanted} is no folder that can be written in; make it first, or name another one")
     candidates = [wanted] if wanted is not None else [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]  # noqa: S108 (a new directory is made in it)
     for folder in candidates:
         if folder.is_dir() and os.access(folder, os.W_OK) and file_system(folder) not in MEMORY_FILE_SYSTEMS:

@@ -73,7 +73,7 @@ class Connection:
             raise self._lost(ConnectionResetError("the broker has ended"))
 
     def tell(self, packet: bytes) -> None:
-        """Say something that is not answered.
+        """Say something whose answer, if there will be one, is taken later.
 
         Raises
         ------
@@ -81,13 +81,10 @@ class Connection:
             If nobody is there any more.
         """
         with self._lock:
-            try:
-                self._socket.send(packet)
-            except OSError as error:
-                raise self._lost(error) from error
+            self._send(packet)
 
-    def ask(self, packet: bytes, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
-        """Say something, and return the answer and the descriptors with it, which are the caller's then.
+    def take(self, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
+        """Return the next answer, and the descriptors with it, which are the caller's then.
 
         Raises
         ------
@@ -97,11 +94,25 @@ class Connection:
             If the answer is none.
         """
         with self._lock:
-            try:
-                self._socket.send(packet)
-                answer, descriptors, flags, _ = socket.recv_fds(self._socket, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
-            except OSError as error:
-                raise self._lost(error) from error
+            return self._receive(kinds)
+
+    def ask(self, packet: bytes, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
+        """Say something, and return the answer to it; see `take`."""
+        with self._lock:
+            self._send(packet)
+            return self._receive(kinds)
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._socket.send(packet)
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def _receive(self, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
+        try:
+            answer, descriptors, flags, _ = socket.recv_fds(self._socket, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
+        except OSError as error:
+            raise self._lost(error) from error
         try:
             if not answer:
                 raise self._lost(ConnectionResetError("the broker has closed the connection"))
