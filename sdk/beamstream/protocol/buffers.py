@@ -33,9 +33,6 @@ TAIL_BYTES = 64
 """Room behind a payload for what the protocol puts there [bytes], so that a payload of 1 MiB does not need the next
 larger buffer."""
 
-_OWN_REFERENCES = 3
-"""References to a buffer while it is looked at: the deque's, the name's in the function, the counting call's."""
-
 
 class ReceiveBuffers:
     """Buffers for any number of readers; safe to share between threads.
@@ -78,7 +75,7 @@ class ReceiveBuffers:
         self._by_size.move_to_end(size)
         for _ in range(min(len(known), MAX_LOOKS)):
             known.rotate(-1)
-            if _is_free(known[-1]):
+            if _n_references(known[-1]) == _N_OWN_REFERENCES and _has_no_views(known[-1]):
                 return known[-1]
         return None
 
@@ -114,10 +111,7 @@ def buffer_size(n_bytes: int) -> int:
     return -(-payload_bytes // step) * step + TAIL_BYTES
 
 
-def _is_free(buffer: bytearray) -> bool:
-    """Whether nobody has a view of a buffer, nor the buffer itself through the ``obj`` of one."""
-    if sys.getrefcount(buffer) > _OWN_REFERENCES:
-        return False
+def _has_no_views(buffer: bytearray) -> bool:
     try:
         buffer.pop()
     except BufferError:
@@ -125,6 +119,19 @@ def _is_free(buffer: bytearray) -> bool:
     buffer.append(0)  # in the place that was given up: nothing is moved
     return True
 
+
+def _n_references(buffer: bytearray) -> int:
+    return sys.getrefcount(buffer)
+
+
+def _count_own_references() -> int:
+    """Return how many references to a buffer are counted that only a deque holds; interpreters differ."""
+    lone = deque([bytearray()])
+    return _n_references(lone[-1])
+
+
+_N_OWN_REFERENCES = _count_own_references()
+"""More than these has a buffer that somebody got hold of through the ``obj`` of a view, without a view of it."""
 
 SHARED = ReceiveBuffers()
 """Those of this process."""
