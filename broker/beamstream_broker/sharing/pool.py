@@ -329,6 +329,12 @@ class Pool:
             segment = self._segments.get(number)
             return None if segment is None else self._leases.take(number, epoch, segment.descriptor, segment.pages)
 
+    def segment_bytes(self, number: int) -> int:
+        """Return how large a segment is [bytes]; 0 where there is none of that number."""
+        with self._changed:
+            segment = self._segments.get(number)
+            return 0 if segment is None else segment.size_bytes
+
     def map_descriptor(self, segment: Segment) -> int:
         """Return a descriptor of a segment that is lent, for its producer to map."""
         return reopen(segment.descriptor, os.O_RDWR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -9,9 +10,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beamstream.errors import SharedMemoryUnavailableError
+from beamstream.errors import SharedMemoryElsewhereError, SharedMemoryUnavailableError
 
 from .messages import MAX_DESCRIPTORS, MAX_PACKET_BYTES, decode, parse_endpoint
+
+_NOT_HERE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT})
+"""What kernels say where nobody of this host, or of this container, has such a socket, or none that we may use; the
+last one where there are no such sockets at all."""
 
 TIMEOUT_S = 10.0
 """How long an answer may take [s]: a new segment takes some hundredths, where memory is short some tenths."""
@@ -29,8 +34,10 @@ class Connection:
 
     Raises
     ------
+    SharedMemoryElsewhereError
+        If nobody listens there on this host.
     SharedMemoryUnavailableError
-        If it cannot be reached from here: it is on another host, or gone.
+        If it cannot be reached now.
 
     Attributes
     ----------
@@ -44,15 +51,12 @@ class Connection:
         self.shown = endpoint.partition("#")[0]
         self.is_broken = False
         self._lock = threading.Lock()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(None)  # the kernel's own timeouts, so that a look need not wait
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(TIMEOUT_S), 0))
         try:
-            self._socket.connect("\0" + name)
-            self._socket.send(ticket)
+            self._socket = _connect(name, ticket)
         except OSError as error:
-            raise self._lost(error) from error
+            if error.errno in _NOT_HERE:
+                raise SharedMemoryElsewhereError(self.shown, error.strerror or str(error)) from error
+            raise self._unavailable(error) from error
 
     def check(self) -> None:
         """Look whether the other side is still there.
@@ -73,7 +77,7 @@ class Connection:
             raise self._lost(ConnectionResetError("the broker has ended"))
 
     def tell(self, packet: bytes) -> None:
-        """Say something that is not answered.
+        """Say something whose answer, if there will be one, is taken later.
 
         Raises
         ------
@@ -81,13 +85,10 @@ class Connection:
             If nobody is there any more.
         """
         with self._lock:
-            try:
-                self._socket.send(packet)
-            except OSError as error:
-                raise self._lost(error) from error
+            self._send(packet)
 
-    def ask(self, packet: bytes, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
-        """Say something, and return the answer and the descriptors with it, which are the caller's then.
+    def take(self, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
+        """Return the next answer, and the descriptors with it, which are the caller's then.
 
         Raises
         ------
@@ -97,11 +98,25 @@ class Connection:
             If the answer is none.
         """
         with self._lock:
-            try:
-                self._socket.send(packet)
-                answer, descriptors, flags, _ = socket.recv_fds(self._socket, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
-            except OSError as error:
-                raise self._lost(error) from error
+            return self._receive(kinds)
+
+    def ask(self, packet: bytes, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
+        """Say something, and return the answer to it; see `take`."""
+        with self._lock:
+            self._send(packet)
+            return self._receive(kinds)
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._socket.send(packet)
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def _receive(self, kinds: Mapping[str, Sequence[type]]) -> tuple[list[Any], list[int]]:
+        try:
+            answer, descriptors, flags, _ = socket.recv_fds(self._socket, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
+        except OSError as error:
+            raise self._lost(error) from error
         try:
             if not answer:
                 raise self._lost(ConnectionResetError("the broker has closed the connection"))
@@ -119,6 +134,9 @@ class Connection:
         """Be of no use any more: an answer that comes too late must not be taken for the next one."""
         self.is_broken = True
         self._socket.close()
+        return self._unavailable(error)
+
+    def _unavailable(self, error: OSError) -> SharedMemoryUnavailableError:
         if isinstance(error, BlockingIOError):
             return SharedMemoryUnavailableError(self.shown, f"no answer within {TIMEOUT_S:g} s")
         return SharedMemoryUnavailableError(self.shown, error.strerror or str(error))
@@ -126,3 +144,17 @@ class Connection:
     def close(self) -> None:
         """Let it go."""
         self._socket.close()
+
+
+def _connect(name: str, ticket: bytes) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.settimeout(None)  # the kernel's own timeouts, so that a look need not wait
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(TIMEOUT_S), 0))
+        connection.connect("\0" + name)
+        connection.send(ticket)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
