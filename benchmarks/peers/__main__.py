@@ -45,6 +45,9 @@ from workload import MIN_SIZE_BYTES, Payloads
 
 DEFAULT_READERS = (1, 3)
 
+MEMORY_TURNS = 1.25
+"""How often a server's memory is filled before it is measured: then none of it is touched for the first time."""
+
 
 @dataclass(slots=True)
 class Comparison:
@@ -73,18 +76,16 @@ def enter(peers: Sequence[Peer], runs: Sequence[Run], folder: Path | None, *, ma
     """Find an interpreter for each peer, and enter those that can be measured."""
     found = Comparison()
     for peer in peers:
-        flaw = peer.find_flaw(runs[0]) if find_python(peer, folder) or may_install else None
-        python = find_python(peer, folder)
-        if flaw is None and python is None:
-            flaw = f"needs {', '.join(peer.requirements)} from PyPI: name --install"
-            if may_install and folder is not None:
-                progress(f"installing {', '.join(peer.requirements)}")
-                try:
-                    python, flaw = install(peer, folder), None
-                except InstallError as error:
-                    flaw = str(error)
-        if flaw is not None or python is None:
-            found.not_here[peer.name] = flaw or "there is no interpreter for it"
+        python, why = find_python(peer, folder), f"needs {', '.join(peer.requirements)} from PyPI: name --install"
+        if python is None and may_install and folder is not None:
+            progress(f"installing {', '.join(peer.requirements)}")
+            try:
+                python = install(peer, folder)
+            except InstallError as error:
+                why = str(error)
+        flaw = why if python is None else peer.find_flaw(runs[0])
+        if python is None or flaw is not None:
+            found.not_here[peer.name] = flaw or why
         else:
             found.contests += [Contest(peer=peer, python=python, run=run) for run in runs]
     return found
@@ -117,9 +118,10 @@ def progress(text: str) -> None:
 
 def print_table(found: Comparison) -> None:
     """Print a table in Markdown."""
-    head = ("peer", "readers", "GB/s (from – to)", "of ours", "missing", "CPU s/GB", "gives up")
-    rows = [head, tuple("-" * len(cell) for cell in head)]
     ours = references(found.contests)
+    name = next(iter(ours.values())).peer.name if ours else "ours"
+    head = ("peer", "readers", "GB/s (from – to)", f"of {name}", "missing", "CPU s/GB", "gives up")
+    rows = [head, tuple("-" * len(cell) for cell in head)]
     for contest in found.contests:
         name, n_readers = contest.name, str(contest.run.n_readers)
         if contest.error is not None:
@@ -164,7 +166,10 @@ def compare(options: argparse.Namespace) -> int:
         for n_readers in options.readers or DEFAULT_READERS
     ]
     n_messages = max(2, round(options.gb * 1e9 / size_bytes))
-    n_warm = max(2, round((options.gb if options.warm_gb is None else options.warm_gb) * 1e9 / size_bytes))
+    warm_bytes = (
+        max(options.gb * 1e9, MEMORY_TURNS * memory_bytes) if options.warm_gb is None else options.warm_gb * 1e9
+    )
+    n_warm = max(2, round(warm_bytes / size_bytes))
     peers = [find_peer(name) for name in options.peer or ()] or default_peers(runs[0])
     with ExitStack() as stack:
         folder: Path | None = options.environments
@@ -210,7 +215,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--readers", action="append", type=int, metavar="N", help="how many (default: 1 and 3)")
     parser.add_argument("--size", default="1MiB", help="of a payload (default: 1MiB)")
     parser.add_argument("--gb", type=float, default=1.0, help="payload that is measured in each run [GB] (default: 1)")
-    parser.add_argument("--warm-gb", type=float, metavar="GB", help="payload to warm up with (default: as much again)")
+    parser.add_argument(
+        "--warm-gb", type=float, metavar="GB", help="payload to warm up with (default: as much, and --memory filled)"
+    )
     parser.add_argument("--memory", default="512MiB", help="what a server may hold (default: 512MiB)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds (default: 5)")
     parser.add_argument(

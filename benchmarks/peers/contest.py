@@ -11,6 +11,9 @@ from harness import Found, PeerError, measure
 from peer import Peer, Run
 from program import ProgramError
 
+OURS = ("beamstream-shared", "beamstream-auto", "beamstream", "beamstream-memory")
+"""Which of ours others are set beside, the first one that is measured."""
+
 FIRST_FACTOR = 1.25
 """Where the search for a rate without loss begins: so much above what arrived when the producer was not held back."""
 
@@ -125,9 +128,10 @@ def find_rate(contest: Contest, n_warm: int, n_messages: int) -> Iterator[tuple[
 
 
 def references(contests: Sequence[Contest]) -> dict[int, Contest]:
-    """Return the contest that others are set beside, ours, by number of readers."""
+    """Return the contests that others are set beside, by number of readers."""
     found: dict[int, Contest] = {}
-    for contest in contests:
-        if contest.peer.name.startswith("beamstream"):
-            found.setdefault(contest.run.n_readers, contest)
+    for name in OURS:
+        for contest in contests:
+            if contest.peer.name == name:
+                found.setdefault(contest.run.n_readers, contest)
     return found

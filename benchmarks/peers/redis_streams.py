@@ -39,7 +39,9 @@ class RedisStreams(Peer):
         from beamstream_broker.embedded import EmbeddedServer
 
         with EmbeddedServer(memory_bytes=run.memory_bytes) as server:
-            versions = {} if server.binary is None else {server.binary.path.name: server.binary.version}
+            versions = (
+                {} if server.binary is None else {server.binary.path.name: ".".join(map(str, server.binary.version))}
+            )
             yield Served(where={"url": server.url}, pids=(server.pid,), versions=versions)
 
     @contextmanager

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason="the benchmarks are
 
 def compare(tmp_path: Path, *names: str, n_readers: int) -> dict[str, Any]:
     chosen = [option for name in names for option in ("--peer", name)]
-    amounts = ("--size", "64KiB", "--gb", str(N_MESSAGES * SIZE_BYTES / 1e9), "--memory", "64MiB", "--repeats", "1")
+    gb = str(N_MESSAGES * SIZE_BYTES / 1e9)
+    amounts = ("--size", "64KiB", "--gb", gb, "--warm-gb", gb, "--memory", "64MiB", "--repeats", "1")
     options = (*chosen, *amounts, "--readers", str(n_readers), "--json", str(tmp_path / "found.json"))
     done = subprocess.run([sys.executable, str(COMMAND), *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
