@@ -1,8 +1,9 @@
 """Frames per second of a group of two workers beside one, with the peak finder on 2167 x 2070 pixels.
 
-    python benchmarks/workers.py [--frames 300] [--rounds 4] [--json]
+    python benchmarks/workers.py [--frames 600] [--rounds 4] [--tier memory] [--json]
 
-All is real: an embedded server, frames in its memory, `run_processor` with its supervisor, results in derived streams.
+All is real: `stream broker run`, frames in shared memory (or in the server's, with `--tier memory`), `run_processor`
+with its supervisor, results in derived streams.
 The frames are there before; the workers, started and warm, begin together, and the clock stops when nine tenths of the
 results are in their stream, so that neither starting up nor the last frames of one worker count. One and two workers
 take turns, and the best round of each counts: what else runs on the machine can only slow a round down, and slows two
@@ -22,19 +23,20 @@ from functools import partial
 from pathlib import Path
 
 from beamstream import Address, Frame, Producer
+from beamstream.producer.storing import Tier, check_tier
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.service import Output, Results, StreamStart, run_processor
 from beamstream.state import read_state
 from beamstream.streams import delete_stream
-from beamstream_broker.embedded import EmbeddedServer
 from beamstream_consumers.peaks import PeakProcessor, PeakSettings
+from broker_process import running_broker
 from detector_frames import Sample, samples, stream_metadata
 
 GOAL = 1.7
 """What is asked for: frames/s of two workers through those of one."""
 
-SERVER_MEMORY_BYTES = 3 << 30
+MEMORY = "4GiB"
 PART_DONE = 0.9
 WAIT_S = 240.0
 SOURCE, PEAKS, HITS = (Address("bench", name, "run") for name in ("det", "det-peaks", "det-hits"))
@@ -67,10 +69,10 @@ def serve(broker: str, folder: str, n_workers: int) -> int:
     return run_processor(partial(Gated, Path(folder)), str(SOURCE), broker=broker, workers=n_workers)
 
 
-def measure(broker: str, sample: Sample, n_frames: int, n_workers: int) -> float:
+def measure(broker: str, sample: Sample, n_frames: int, n_workers: int, tier: Tier) -> float:
     """Return how many frames per second so many workers process."""
     server = Server(broker)
-    with Producer(SOURCE, broker=broker, queue_bytes=1 << 30, metadata=stream_metadata(sample)) as producer:
+    with Producer(SOURCE, broker=broker, queue_bytes=1 << 30, metadata=stream_metadata(sample), tier=tier) as producer:
         for message_id in range(1, n_frames + 1):
             producer.send(message_id, sample.payload, shape=sample.image.shape, dtype="<u2", codec="bslz4")
         producer.finish()
@@ -113,8 +115,9 @@ def wait_until(condition: object, service: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--tier", default="shared")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -122,16 +125,17 @@ def main() -> None:
         broker, folder, n_workers = options.serve
         sys.exit(serve(broker, folder, int(n_workers)))
     sample = next(iter(samples()))
-    with EmbeddedServer(memory_bytes=SERVER_MEMORY_BYTES) as server:
+    with running_broker(MEMORY) as server:
         rates: dict[int, list[float]] = {1: [], 2: []}
         for _ in range(options.rounds):
             for n_workers, found in rates.items():
-                found.append(measure(server.url, sample, options.frames, n_workers))
+                found.append(measure(server.url, sample, options.frames, n_workers, check_tier(options.tier)))
     best = {n: max(found) for n, found in rates.items()}
     ratio = best[2] / best[1]
     result = {
         "frame": sample.name,
         "payload_bytes": len(sample.payload),
+        "tier": options.tier,
         "frames_per_s": {str(n): [round(rate, 1) for rate in found] for n, found in rates.items()},
         "ratio": round(ratio, 2),
         "goal": GOAL,

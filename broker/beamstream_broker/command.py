@@ -20,7 +20,7 @@ from .errors import NothingToAttachError
 from .fetching import FetchService, fetch_service
 from .fetching.endpoint import LOOPBACK, parse_fetch
 from .service import BrokerService, find_flaws
-from .sharing import Budget, sharing_service
+from .sharing import Budget, sharing_service, why_none
 from .upkeep import Ages
 
 OFF = "off"
@@ -110,10 +110,12 @@ def run(
     shared_bytes = None if shared_memory is None or shared_memory == OFF else parse_bytes(shared_memory)
     if broker is not None:
         server = Server(broker)
-        budget = None if shared_bytes is None else Budget(server, None, shared_bytes)
+        flaw = "its server is not its own; start it with --shared-memory SIZE" if shared_bytes is None else why_none()
+        budget = None if flaw or shared_bytes is None else Budget(server, None, shared_bytes)
+        _warn_of(flaw if shared_bytes is not None else "")
         pool = None if budget is None else budget.pool
         with sharing_service(budget) as sharing, fetch_service(spill, where, pool) as serving:
-            service = BrokerService(server, spill, fetch=serving, ages=ages, sharing=sharing)
+            service = BrokerService(server, spill, None, serving, ages, sharing, flaw)
             return _attach(server, service, serving, metrics_port, as_json=as_json)
     embedded = EmbeddedServer(
         memory_bytes=None if memory is None else parse_bytes(memory),
@@ -125,11 +127,18 @@ def run(
     )
     with embedded:
         server = Server(embedded.inner_url)
-        budget = None if shared_memory == OFF else Budget(server, embedded.memory_bytes, shared_bytes)
+        flaw = "it runs with --shared-memory off" if shared_memory == OFF else why_none()
+        budget = None if flaw else Budget(server, embedded.memory_bytes, shared_bytes)
+        _warn_of(flaw if shared_memory != OFF else "")
         pool = None if budget is None else budget.pool
         with sharing_service(budget) as sharing, fetch_service(spill, where, pool) as serving:
-            service = BrokerService(server, spill, embedded, serving, ages, sharing)
+            service = BrokerService(server, spill, embedded, serving, ages, sharing, flaw)
             return service.run(lambda: _announce_embedded(embedded, serving, as_json=as_json), metrics_port)
+
+
+def _warn_of(flaw: str) -> None:
+    if flaw:
+        typer.echo(f"warning: no shared memory, payloads go through the server: {flaw}", err=True)
 
 
 def read_password(path: Path) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,10 @@ HIGH_WATER = 0.85
 
 LOW_WATER = 0.75
 """Share of the memory at which releasing ends; the distance keeps it from running all the time."""
+
+STUCK_S = 1.0
+"""How long nothing could be released before that is told [s]: a group that reads as fast as others send is often behind
+for some hundredths."""
 
 MAX_PAGE_MESSAGES = 256
 """Most payloads released by one script [messages]: about a millisecond in which the server does nothing else."""
@@ -104,12 +109,16 @@ class Retention:
         The broker's server.
     spilling : Spilling, optional
         Where payloads go before they leave memory; without it those that nobody waits for are dropped.
+    stuck_s : float
+        How long nothing could be released before that is told [s].
     """
 
     server: Server
     spilling: Spilling | None = None
+    stuck_s: float = STUCK_S
     counts: RetentionCounts = field(default_factory=RetentionCounts)
     _stuck: frozenset[str] = frozenset()
+    _freed_at: float = field(default_factory=time.monotonic)
     _damaged: set[Address] = field(default_factory=set)
 
     def relieve(self, memory: MemoryUse) -> int:
@@ -123,6 +132,7 @@ class Retention:
         excess_bytes = memory.excess_bytes
         if excess_bytes == 0:
             self._stuck = frozenset()
+            self._freed_at = time.monotonic()
             return 0
         streams = self._streams_in_memory()
         freed_bytes = 0
@@ -136,7 +146,9 @@ class Retention:
                         freed_bytes += self._release(address, state, releasable, wanted_bytes, dropping=dropping)
                     elif not dropping:
                         freed_bytes += self._spill(self.spilling, address, state, wanted_bytes)
-        if freed_bytes < excess_bytes:
+        if freed_bytes:
+            self._freed_at = time.monotonic()
+        if freed_bytes < excess_bytes and time.monotonic() - self._freed_at >= self.stuck_s:
             self._tell_who_holds([one for one in streams if self.spilling is None or one[1].keep == "memory"])
         return freed_bytes
 

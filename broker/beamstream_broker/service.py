@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ LOOK_EVERY_S = 0.1
 """How often the server's memory is looked at [s]: 6 GB/s fill the 15 % above the high-water mark of 4 GiB in that."""
 
 LOOK_SOON_S = 0.01
-"""How long until the next look where something had to go within the last second [s]: a producer that is faster than the
-disk has filled up again what was freed, and waits."""
+"""How long until the next look where something had to go, or a segment was lent, within the last second [s]: a producer
+that is faster than the disk has filled up again what was freed, and waits."""
 
 BUSY_FOR_S = 1.0
 """How long such a time lasts after the last time that something had to go [s]."""
@@ -75,6 +76,8 @@ class BrokerService:
         Who serves shared memory and segments to readers that do not see them.
     sharing : SharingService, optional
         Who gives segments of shared memory to processes of this host.
+    sharing_flaw : str
+        Why nobody does, where nobody does.
     ages : Ages
         How old messages may become, and how long what nobody reads stays.
     """
@@ -87,6 +90,7 @@ class BrokerService:
         fetch: FetchService | None = None,
         ages: Ages = NEVER_OLD,
         sharing: SharingService | None = None,
+        sharing_flaw: str = "",
     ) -> None:
         self._server = server
         self._embedded = embedded
@@ -94,6 +98,7 @@ class BrokerService:
         self._fetch = fetch
         self._upkeep = Upkeep(server, spill_root, ages)
         self._sharing = sharing
+        self._sharing_flaw = sharing_flaw
         pool = None if sharing is None else sharing.pool
         self._collecting = None if pool is None else Collecting(server, pool)
         endpoint = "" if fetch is None else fetch.endpoint
@@ -110,7 +115,8 @@ class BrokerService:
         self._died_at: list[float] = []
         self._n_troubles = 0
         self._troubles: set[str] = set()
-        self._relieved_at = -BUSY_FOR_S
+        self._busy_at = -BUSY_FOR_S
+        self._n_lent = 0
         self._n_spilled = 0
         self._spilled_at = -SPILLING_FOR_S
 
@@ -168,7 +174,7 @@ class BrokerService:
 
     def _memory_every_s(self) -> float:
         """Return how often the memory is looked at now [s]: what is freed under pressure is soon filled again."""
-        return LOOK_SOON_S if time.monotonic() - self._relieved_at < BUSY_FOR_S else LOOK_EVERY_S
+        return LOOK_SOON_S if time.monotonic() - self._busy_at < BUSY_FOR_S else LOOK_EVERY_S
 
     def look(self) -> None:
         """Look at the server once: make room if it is full, keep what is to be kept. A lost server is waited for."""
@@ -208,9 +214,12 @@ class BrokerService:
             self._collecting.look()
             self._sharing.budget.look(used_bytes, limit_bytes)
             excess_bytes = self._sharing.budget.excess_bytes()
+            n_lent, self._n_lent = self._n_lent, self._sharing.pool.counts.n_lent
+            if self._n_lent > n_lent:
+                self._busy_at = time.monotonic()
         self._memory = MemoryUse(used_bytes=used_bytes, limit_bytes=limit_bytes, shared_excess_bytes=excess_bytes)
         if self._retention.relieve(self._memory):
-            self._relieved_at = time.monotonic()
+            self._busy_at = time.monotonic()
             if self._collecting is not None:
                 self._collecting.look()
         self._upkeep.tick()
@@ -219,24 +228,36 @@ class BrokerService:
             announce(self._server, self._presence())
 
     def _presence(self) -> Presence:
+        presence = Presence(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            folder="",
+            flaw="",
+            shared_flaw=self._sharing_flaw,
+            fetch="" if self._fetch is None else self._fetch.endpoint,
+        )
+        if self._sharing is not None:
+            levels = self._sharing.levels()
+            presence = replace(
+                presence,
+                shared=self._sharing.endpoint,
+                shared_flaw="",
+                shared_taken_bytes=int(levels["shared_taken_bytes"]),
+                shared_limit_bytes=int(levels["shared_limit_bytes"]),
+            )
         disk = self._disk
-        shared = "" if self._sharing is None else self._sharing.endpoint
-        fetch = "" if self._fetch is None else self._fetch.endpoint
         if disk is None:
-            return Presence(host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared=shared, fetch=fetch)
+            return presence
         n_spilled, now_s = disk.spilling.counts.n_spilled, time.monotonic()
         if n_spilled > self._n_spilled:
             self._n_spilled, self._spilled_at = n_spilled, now_s
-        return Presence(
-            host=socket.gethostname(),
-            pid=os.getpid(),
+        return replace(
+            presence,
             folder=str(disk.root),
             flaw=disk.flaw,
             n_spilled=n_spilled,
             spilling=now_s - self._spilled_at < SPILLING_FOR_S,
             disk_free_bytes=disk.free_bytes(),
-            shared=shared,
-            fetch=fetch,
         )
 
     def _leave(self) -> None:

@@ -23,9 +23,20 @@ import numpy as np
 import typer
 import zmq
 
-from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain, To, parse_source
+from beamstream.cli.options import (
+    DEFAULT_BUFFER,
+    Broker,
+    Buffer,
+    KeepText,
+    MetricsPort,
+    Retain,
+    TierText,
+    To,
+    parse_source,
+)
 from beamstream.errors import CorruptDataError, UsageError
 from beamstream.keep import DEFAULT_KEEP
+from beamstream.producer import DEFAULT_TIER
 from beamstream.service import Event, Produced, StreamClosed, StreamOpened, parse_upkeep, run_source
 from beamstream.stop import StopFlag
 
@@ -510,6 +521,7 @@ def karabo(
     keep: KeepText = DEFAULT_KEEP,
     retain: Retain = None,
     buffer: Buffer = DEFAULT_BUFFER,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Bring in the trains of a Karabo bridge; each array of each source becomes a stream.
@@ -528,7 +540,7 @@ def karabo(
             parse_source(to),
             broker=broker,
             metrics_port=metrics_port,
-            upkeep=parse_upkeep(keep, retain, buffer),
+            upkeep=parse_upkeep(keep, retain, buffer, tier),
         )
     finally:
         source.close()

@@ -15,6 +15,10 @@ PRESENT_S = 5.0
 """How long the broker is taken to be there after it last said so [s]; it says so every second."""
 
 
+_NUMBERS = ("n_spilled", "disk_free_bytes", "shared_taken_bytes", "shared_limit_bytes")
+"""Fields that a broker need not have."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
     """A broker process.
@@ -37,6 +41,11 @@ class Presence:
         Room on the disk of the folder [bytes]; None where it does not say.
     shared : str
         Who gives segments of shared memory to processes of its host (`beamstream.shared`); empty where nobody does.
+    shared_flaw : str
+        Why nobody does; empty where somebody does, or it is not said.
+    shared_taken_bytes, shared_limit_bytes : int or None
+        How much of shared memory holds payloads or is with producers, and how much of it there may be [bytes]; None
+        where it is not said.
     fetch : str
         Who gives payloads to those who see neither its shared memory nor its folder (`beamstream.fetch`); empty where
         nobody does.
@@ -50,6 +59,9 @@ class Presence:
     spilling: bool = False
     disk_free_bytes: int | None = None
     shared: str = ""
+    shared_flaw: str = ""
+    shared_taken_bytes: int | None = None
+    shared_limit_bytes: int | None = None
     fetch: str = ""
 
 
@@ -57,8 +69,9 @@ def announce(server: Server, presence: Presence) -> None:
     """Say that a broker is there; works while the server's memory is full, too."""
     fields: list[str | int] = ["host", presence.host, "pid", presence.pid]
     fields += ["folder", presence.folder, "flaw", presence.flaw, "spilling", int(presence.spilling)]
-    fields += ["shared", presence.shared, "fetch", presence.fetch]
-    for name, number in (("n_spilled", presence.n_spilled), ("disk_free_bytes", presence.disk_free_bytes)):
+    fields += ["shared", presence.shared, "shared_flaw", presence.shared_flaw, "fetch", presence.fetch]
+    for name in _NUMBERS:
+        number = getattr(presence, name)
         fields += [] if number is None else [name, number]
     server.script("note", [BROKER], ["set", *fields])
     server.call("PEXPIRE", BROKER, int(PRESENT_S * 1000))
@@ -80,11 +93,11 @@ def read_presence(server: Server) -> Presence | None:
         pid=int(fields.get("pid", "0")),
         folder=fields.get("folder", ""),
         flaw=fields.get("flaw", ""),
-        n_spilled=_number(fields.get("n_spilled")),
         spilling=fields.get("spilling") == "1",
-        disk_free_bytes=_number(fields.get("disk_free_bytes")),
         shared=fields.get("shared", ""),
         fetch=fields.get("fetch", ""),
+        shared_flaw=fields.get("shared_flaw", ""),
+        **{name: _number(fields.get(name)) for name in _NUMBERS},
     )
 
 

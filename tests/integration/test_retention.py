@@ -91,12 +91,16 @@ def test_what_only_best_effort_groups_have_not_read_goes_next_and_is_counted(bro
 def test_what_a_required_group_has_not_acknowledged_never_goes(broker: str, caplog: pytest.LogCaptureFixture) -> None:
     address = fill(broker, "held")
     read(broker, address, 12, group="write", required=True)
-    retention = Retention(Server(broker))
+    retention = Retention(Server(broker), stuck_s=0)
     with caplog.at_level(logging.WARNING):
         assert retention.relieve(shortage(18)) == 12 * PAYLOAD_BYTES
         assert retention.relieve(shortage(18)) == 0
     assert in_memory(broker, address) == list(range(13, 21))
     assert caplog.text.count("write on bt/retention/held") == 1
+    patient = Retention(Server(broker), stuck_s=1e9)
+    caplog.clear()
+    assert patient.relieve(shortage(18)) == 0
+    assert not caplog.text, "not for a moment"
 
 
 def test_what_a_required_group_was_given_but_has_not_acknowledged_stays(broker: str) -> None:

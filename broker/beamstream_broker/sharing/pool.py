@@ -18,16 +18,14 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from beamstream.address import Address
-from beamstream.errors import SharedMemoryError
 from beamstream.location import Location
-from beamstream.shared.reading import views_of
+from beamstream.shared.reading import Leases, views_of
 from beamstream.shared.segment import (
     GONE,
     HEAD_BYTES,
     Lease,
     Pages,
     create,
-    lease,
     locked_for_writing,
     map_pages,
     renew,
@@ -145,6 +143,7 @@ class Pool:
         self._n_made = 0
         self._size_bytes = 0
         self._segments: dict[int, Segment] = {}
+        self._leases = Leases()
         self._closed = False
         self._changed = threading.Condition()
 
@@ -245,7 +244,10 @@ class Pool:
         return True
 
     def _lend(self, segment: Segment, address: Address, life: str) -> tuple[Segment, int]:
-        lock = locked_for_writing(segment.descriptor)
+        try:
+            lock = locked_for_writing(segment.descriptor)
+        except OSError as error:
+            raise NoSegmentError(f"segment {segment.number:x} cannot be opened: {error}") from error
         segment.address, segment.life, segment.held_id, segment.last = address, life, 0, None
         segment.become(State.LENT)
         self.counts.n_lent += 1
@@ -325,10 +327,7 @@ class Pool:
     def _lease(self, number: int, epoch: int) -> Lease | None:
         with self._changed:
             segment = self._segments.get(number)
-            try:
-                return None if segment is None else lease(segment.descriptor, segment.pages, epoch)
-            except OSError as error:
-                raise SharedMemoryError(f"segment {number:x} cannot be opened: {error}") from error
+            return None if segment is None else self._leases.take(number, epoch, segment.descriptor, segment.pages)
 
     def segment_bytes(self, number: int) -> int:
         """Return how large a segment is [bytes]; 0 where there is none of that number."""
@@ -353,13 +352,6 @@ class Pool:
                 segment.become(State.FREE)
             if segments:
                 self._changed.notify_all()
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether nothing is free, and nothing may be made."""
-        with self._changed:
-            has_free = any(one.state is State.FREE for one in self._segments.values())
-            return not has_free and self._size_bytes + SMALLEST_BYTES > self._limit_bytes
 
     def close(self) -> None:
         """Give all segments up; whoever has one mapped keeps it until it lets go."""

@@ -14,12 +14,14 @@ from beamstream.cli.options import (
     Group,
     MetricsPort,
     Part,
+    TierText,
     WhereOrPath,
     Workers,
     parse_source,
     parse_start,
 )
-from beamstream.service import Intake, run_processor
+from beamstream.producer import DEFAULT_TIER, check_tier
+from beamstream.service import Intake, Upkeep, run_processor
 
 from .processor import BinProcessor
 
@@ -47,6 +49,7 @@ def bin_frames(
         bool, typer.Option("--required/--best-effort", help="Whether frames stay in memory until they are binned.")
     ] = False,
     part: Part = None,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Add up N x N pixels, and publish the smaller frames as a stream of their own, ids kept.
@@ -63,5 +66,8 @@ def bin_frames(
     """
     make = partial(BinProcessor, factor, parse_source(to) if to else None, scale=scale)
     intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
-    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
+    upkeep = Upkeep(tier=check_tier(tier))
+    status = run_processor(
+        make, where, workers=workers, broker=broker, intake=intake, upkeep=upkeep, metrics_port=metrics_port
+    )
     raise typer.Exit(status)

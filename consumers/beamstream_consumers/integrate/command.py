@@ -15,12 +15,14 @@ from beamstream.cli.options import (
     Group,
     MetricsPort,
     Part,
+    TierText,
     Where,
     Workers,
     parse_source,
     parse_start,
 )
-from beamstream.service import Intake, run_processor
+from beamstream.producer import DEFAULT_TIER, check_tier
+from beamstream.service import Intake, Upkeep, run_processor
 from beamstream_consumers.calibration_files import read_mask
 from beamstream_consumers.geometry import geometry_text
 
@@ -128,6 +130,7 @@ def integrate(
         bool, typer.Option("--required/--best-effort", help="Whether frames stay in memory until they are integrated.")
     ] = False,
     part: Part = None,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Average each frame over rings around the beam, and publish the curves as a stream of their own, ids kept.
@@ -164,5 +167,8 @@ def integrate(
     )
     make = partial(IntegrateProcessor, settings, parse_source(to) if to else None)
     intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
-    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
+    upkeep = Upkeep(tier=check_tier(tier))
+    status = run_processor(
+        make, where, workers=workers, broker=broker, intake=intake, upkeep=upkeep, metrics_port=metrics_port
+    )
     raise typer.Exit(status)

@@ -14,12 +14,14 @@ from beamstream.cli.options import (
     Group,
     MetricsPort,
     Part,
+    TierText,
     WhereOrPath,
     Workers,
     parse_source,
     parse_start,
 )
-from beamstream.service import Intake, run_processor
+from beamstream.producer import DEFAULT_TIER, check_tier
+from beamstream.service import Intake, Upkeep, run_processor
 from beamstream_consumers.calibration_files import read_mask
 from beamstream_consumers.geometry import geometry_text
 from beamstream_consumers.options import GeometryFile, MaskFile
@@ -76,6 +78,7 @@ def peaks(
         bool, typer.Option("--required/--best-effort", help="Whether frames stay in memory until they were looked at.")
     ] = False,
     part: Part = None,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Find Bragg peaks (peakfinder8) in every frame, and publish hits and peaks.
@@ -116,5 +119,8 @@ def peaks(
         peaks_to=parse_source(peaks_to) if peaks_to else None,
     )
     intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
-    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
+    upkeep = Upkeep(tier=check_tier(tier))
+    status = run_processor(
+        make, where, workers=workers, broker=broker, intake=intake, upkeep=upkeep, metrics_port=metrics_port
+    )
     raise typer.Exit(status)

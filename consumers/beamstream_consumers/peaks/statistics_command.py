@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, Where, parse_source, parse_start
-from beamstream.service import Intake, run_reducer
+from beamstream.cli.options import Broker, Follow, From, Group, MetricsPort, TierText, Where, parse_source, parse_start
+from beamstream.producer import DEFAULT_TIER, check_tier
+from beamstream.service import Intake, Upkeep, run_reducer
 
 from .reducer import PeakStatisticsReducer
 
@@ -30,6 +31,7 @@ def statistics(
     required: Annotated[
         bool, typer.Option("--required/--best-effort", help="Whether peak lists stay in memory until they are counted.")
     ] = False,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Add up what 'stream consume peaks' finds: hit rate, histograms, virtual powder.
@@ -44,6 +46,9 @@ def statistics(
       stream consume statistics 11012345/eiger-peaks --follow
     """
     intake = Intake(group=group, start=parse_start(start), follow=follow, required=required)
+    upkeep = Upkeep(tier=check_tier(tier))
     reducer = PeakStatisticsReducer(parse_source(to) if to else None)
-    status = run_reducer(reducer, where, broker=broker, intake=intake, period_s=period, metrics_port=metrics_port)
+    status = run_reducer(
+        reducer, where, broker=broker, intake=intake, upkeep=upkeep, period_s=period, metrics_port=metrics_port
+    )
     raise typer.Exit(status)

@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 from beamstream.address import Address, parse_where
-from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain
+from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain, TierText
 from beamstream.durations import NEVER, parse_duration
 from beamstream.errors import UsageError
 from beamstream.keep import DEFAULT_KEEP
+from beamstream.producer import DEFAULT_TIER
 from beamstream.service import parse_upkeep, run_source
 from beamstream.service.allocation import keep_freed_memory
 
@@ -97,6 +98,7 @@ def cbf(
     keep: KeepText = DEFAULT_KEEP,
     retain: Retain = None,
     buffer: Buffer = DEFAULT_BUFFER,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Bring in folders of CBF files (PILATUS): full ones, or with --follow those that fill; each scan becomes a stream.
@@ -113,7 +115,7 @@ def cbf(
     """
     keep_freed_memory()
     where = parse_where(to)
-    upkeep = parse_upkeep(keep, retain, buffer)
+    upkeep = parse_upkeep(keep, retain, buffer, tier)
     if not follow and idle_timeout is not None:
         raise UsageError("--idle-timeout says how long files are waited for; say --follow, too")
     newer_than_s = parse_duration(newer_than or NEVER)

@@ -6,8 +6,19 @@ from typing import Annotated
 
 import typer
 
-from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain, To, parse_source
+from beamstream.cli.options import (
+    DEFAULT_BUFFER,
+    Broker,
+    Buffer,
+    KeepText,
+    MetricsPort,
+    Retain,
+    TierText,
+    To,
+    parse_source,
+)
 from beamstream.keep import DEFAULT_KEEP
+from beamstream.producer import DEFAULT_TIER
 from beamstream.service import parse_upkeep, run_source
 from beamstream.service.allocation import keep_freed_memory
 
@@ -51,6 +62,7 @@ def eiger(
     keep: KeepText = DEFAULT_KEEP,
     retain: Retain = None,
     buffer: Buffer = DEFAULT_BUFFER,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Bring in the stream of a DECTRIS detector (EIGER, EIGER2, PILATUS4, SELUN); each series becomes a stream.
@@ -66,7 +78,7 @@ def eiger(
     stream produce eiger tcp://dcu:31001 --to 11012345/eiger --api http://dcu --keep all
     """
     keep_freed_memory()
-    upkeep = parse_upkeep(keep, retain, buffer)
+    upkeep = parse_upkeep(keep, retain, buffer, tier)
     template = StreamTemplate(stream_template)
     data_source = parse_source(to)
     detector_api = StreamApi(api) if api else None

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from beamstream.address import Address, parse_where
-from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain
+from beamstream.cli.options import DEFAULT_BUFFER, Broker, Buffer, KeepText, MetricsPort, Retain, TierText
 from beamstream.errors import UsageError
 from beamstream.keep import DEFAULT_KEEP
 from beamstream.offline import open_recording
+from beamstream.producer import DEFAULT_TIER
 from beamstream.protocol.client import Server
 from beamstream.service import parse_upkeep, run_source
 
@@ -60,6 +61,7 @@ def replay(
     keep: KeepText = DEFAULT_KEEP,
     retain: Retain = None,
     buffer: Buffer = DEFAULT_BUFFER,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Send a past run through the same consumers: same ids, times, metadata and bytes, same gaps, same end.
@@ -74,7 +76,7 @@ def replay(
 
     stream produce replay spill/11012345/eiger/run_042 --to practice/eiger --pace 500Hz --from 1000 --until 2000
     """
-    chosen, upkeep = parse_pace(pace), parse_upkeep(keep, retain, buffer)
+    chosen, upkeep = parse_pace(pace), parse_upkeep(keep, retain, buffer, tier)
     if first is not None and last is not None and first > last:
         raise UsageError(f"--from {first} lies behind --until {last}")
     where = parse_where(to)

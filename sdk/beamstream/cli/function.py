@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from beamstream.errors import UsageError
+from beamstream.producer import DEFAULT_TIER, check_tier
 
 from .options import (
     Broker,
@@ -19,6 +20,7 @@ from .options import (
     Group,
     MetricsPort,
     Part,
+    TierText,
     WhereOrPath,
     Workers,
     parse_source,
@@ -70,6 +72,7 @@ def function_command(
         bool, typer.Option("--required/--best-effort", help="Whether frames stay in memory until they are processed.")
     ] = False,
     part: Part = None,
+    tier: TierText = DEFAULT_TIER,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Call a function of your own with each frame, and publish what it returns.
@@ -86,7 +89,7 @@ def function_command(
       stream consume mymodule:brightest 11012345/eiger --follow --workers 4
     """
     from beamstream.parameters import parse_texts, read_files
-    from beamstream.service import Intake, run_processor
+    from beamstream.service import Intake, Upkeep, run_processor
     from beamstream.service.processing.loading import load_processor, load_target, parameters_of
 
     text = str(ctx.info_name)
@@ -101,7 +104,10 @@ def function_command(
     }
     make = partial(load_processor, text, values, parse_source(to) if to else None)
     intake = Intake(group=group, start=parse_start(start), follow=follow, required=required, part=part)
-    status = run_processor(make, where, workers=workers, broker=broker, intake=intake, metrics_port=metrics_port)
+    upkeep = Upkeep(tier=check_tier(tier))
+    status = run_processor(
+        make, where, workers=workers, broker=broker, intake=intake, upkeep=upkeep, metrics_port=metrics_port
+    )
     raise typer.Exit(status)
 
 

@@ -90,6 +90,15 @@ KeepText = Annotated[
     ),
 ]
 
+TierText = Annotated[
+    str,
+    typer.Option(
+        "--tier",
+        metavar="auto|memory|shared",
+        help="Where payloads lie: in shared memory if a broker here has it; the server; shared memory or nowhere.",
+    ),
+]
+
 Buffer = Annotated[
     str,
     typer.Option(

@@ -15,6 +15,7 @@ import typer
 from beamstream.errors import BeamstreamError, UsageError
 
 from . import dead_letters, groups, parameters, streams
+from .doctor import doctor
 from .plugins import ConsumerCommands, ProducerCommands, RootCommands
 from .settings import read_settings
 
@@ -47,6 +48,7 @@ app.add_typer(groups.app, name="group")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(parameters.app, name="parameters")
 streams.add_to(app)
+app.command()(doctor)
 
 
 def _show_version(wanted: bool) -> None:

@@ -19,8 +19,8 @@ from .group import GroupMember
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
-"""Acknowledgements that are sent at once when that many wait."""
+BATCH = 256
+"""Acknowledgements that are sent at once when that many wait: a call costs as much as some dozens of them."""
 
 EVERY_S = 0.1
 """Longest time that an acknowledgement waits [s]."""
@@ -46,7 +46,7 @@ class Acknowledger:
         with self._lock:
             self._waiting.extend(entry_ids)
             full = len(self._waiting) >= BATCH
-        if full:
+        if full and not self._wake.is_set():
             self._wake.set()
 
     def flush(self) -> None:

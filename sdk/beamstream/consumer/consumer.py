@@ -178,28 +178,26 @@ class Consumer(Loops, DirectReads):
                 raise StreamNotFoundError(str(self.address))
             time.sleep(WAIT_FOR_STREAM_S)
 
-    def _fetching(self) -> Fetcher:
+    def _begin_to_fetch(self) -> None:
         """Begin to fetch when somebody first asks for the next message."""
-        if self._fetcher is None:
-            feed: Feed = (
-                WholeFeed(self._server, self._keys, self._start)
-                if self._member is None
-                else GroupFeed(self._member, self.counts)
-            )
-            self._fetcher = Fetcher(
-                self._server,
-                self._keys,
-                feed,
-                self._tier,
-                self._delivery,
-                self.counts,
-                member=self._member,
-                sign=self._sign,
-                retry_timeout_s=self._retry_timeout_s,
-                part=self.part,
-            )
-            self._fetcher.start()
-        return self._fetcher
+        feed: Feed = (
+            WholeFeed(self._server, self._keys, self._start)
+            if self._member is None
+            else GroupFeed(self._member, self.counts)
+        )
+        self._fetcher = Fetcher(
+            self._server,
+            self._keys,
+            feed,
+            self._tier,
+            self._delivery,
+            self.counts,
+            member=self._member,
+            sign=self._sign,
+            retry_timeout_s=self._retry_timeout_s,
+            part=self.part,
+        )
+        self._fetcher.start()
 
     def take_gaps(self) -> list[Gap]:
         """Return the gaps that were passed since the last call, the newest 100,000 at most."""
@@ -222,7 +220,8 @@ class Consumer(Loops, DirectReads):
             If the server was lost and did not come back in time; as `FetchUnavailableError`, if the broker's fetch
             service was, and payloads lie where only that can read them.
         """
-        self._fetching()
+        if self._fetcher is None:
+            self._begin_to_fetch()
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
         left_s = timeout_s
         while (frame := self._delivery.take(left_s)) is not None:
@@ -249,7 +248,7 @@ class Consumer(Loops, DirectReads):
     def _is_ours(self, frame: Frame) -> bool:
         """Count a delivery with the group; False where the message has gone to another member meanwhile."""
         member = self._member
-        if member is None:
+        if member is None or member.hand_out_new(frame.entry_id):
             return True
         try:
             return self._with_retries(lambda: member.hand_out(frame.entry_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beamstream.errors import BeamstreamError
@@ -39,7 +40,8 @@ class ConsumerCounts(RetryCounts):
         """Count a message that is handed out."""
         self.n_delivered += 1
         self.n_bytes += header.payload_bytes
-        self.n_incomplete += bool(header.missing_parts) and not header.is_addition
+        if header.parts:
+            self.n_incomplete += bool(header.missing_parts) and not header.is_addition
 
 
 MAX_GAPS = 100_000
@@ -69,9 +71,10 @@ class Delivery:
         self._finished = False
         self._error: BeamstreamError | None = None
         self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
-        lock = threading.Lock()
-        self._arrived = threading.Condition(lock)
-        self._room = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._room_is_awaited = False
 
     @property
     def room_bytes(self) -> int:
@@ -85,14 +88,19 @@ class Delivery:
 
     def put(self, frame: Frame) -> None:
         """Put a frame behind the others, one that is delivered again in front; the caller has seen to the room."""
-        with self._arrived:
-            if frame.n_deliveries > 1:
-                n_before = sum(1 for _ in itertools.takewhile(_is_again, self._frames))
-                self._frames.insert(n_before, frame)
-            else:
-                self._frames.append(frame)
-            self._bytes += frame.header.payload_bytes
-            self._arrived.notify()
+        self.put_all((frame,))
+
+    def put_all(self, frames: Sequence[Frame]) -> None:
+        """Put frames as `put` does; whoever waits for one is woken when all are there."""
+        with self._lock:
+            for frame in frames:
+                if frame.n_deliveries > 1:
+                    n_before = sum(1 for _ in itertools.takewhile(_is_again, self._frames))
+                    self._frames.insert(n_before, frame)
+                else:
+                    self._frames.append(frame)
+                self._bytes += frame.header.payload_bytes
+            self._arrived.notify(len(frames))
 
     def put_gap(self, gap: Gap) -> None:
         """Take note of a gap; neighbours that their producer stated become one."""
@@ -138,12 +146,14 @@ class Delivery:
         BeamstreamError
             What ended the fetching, once the frames before it are taken.
         """
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._frames or self._finished or self._error, timeout_s)
+        with self._lock:
+            if not self._frames:
+                self._arrived.wait_for(lambda: self._frames or self._finished or self._error, timeout_s)
             if self._frames:
                 frame = self._frames.popleft()
                 self._bytes -= frame.header.payload_bytes
-                if self._half_empty:
+                if self._room_is_awaited and self._half_empty:
+                    self._room_is_awaited = False
                     self._room.notify()
                 return frame
             if self._error is not None:
@@ -152,10 +162,15 @@ class Delivery:
 
     def wait_room(self, needed_bytes: int, timeout_s: float) -> bool:
         """Wait until the queue is half empty and a frame of `needed_bytes` may be fetched."""
-        with self._room:
-            return self._room.wait_for(
-                lambda: not self._frames or (self._half_empty and needed_bytes <= self.room_bytes), timeout_s
-            )
+
+        def is_there() -> bool:
+            self._room_is_awaited = True
+            return not self._frames or (self._half_empty and needed_bytes <= self.room_bytes)
+
+        with self._lock:
+            found = self._room.wait_for(is_there, timeout_s)
+            self._room_is_awaited = False
+            return found
 
     @property
     def _half_empty(self) -> bool:

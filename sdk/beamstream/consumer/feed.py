@@ -10,7 +10,7 @@ from typing import Protocol
 from beamstream.errors import UsageError
 from beamstream.groups.listing import LOOK_BACK
 from beamstream.groups.position import before_message
-from beamstream.protocol import Entry, EntryKind, StreamKeys, expired_entry, fields_of, read_entry
+from beamstream.protocol import Entry, EntryKind, StreamKeys, expired_entry, fields_of, read_answer, read_entry
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
 
@@ -148,7 +148,7 @@ class WholeFeed:
         answer = self._server.call("XREAD", "COUNT", count, *block, "STREAMS", self._keys.index, self._position)
         if not answer:
             return []
-        entries = [read_entry(entry_id, fields_of(flat)) for entry_id, flat in answer[0][1]]
+        entries = read_answer(answer[0][1])
         self._at_end = any(entry.kind is EntryKind.END for entry in entries)
         return [(entry, 1) for entry in self._with_what_expired(entries) if entry.kind is not EntryKind.END]
 

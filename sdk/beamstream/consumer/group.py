@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from beamstream.errors import GroupNotFoundError, ServerRefusedError, StreamNotFoundError
 from beamstream.groups import MEMBER_TIMEOUT_S, PARKED, STALE_MEMBER_S, Redelivery
-from beamstream.protocol import Entry, StreamKeys, expired_entry, fields_of, read_entry
+from beamstream.protocol import Entry, StreamKeys, expired_entry, read_answer
 from beamstream.protocol.client import Server
 from beamstream.protocol.packing import Argument
 
@@ -168,14 +168,23 @@ class GroupMember:
         )
 
     def _hold(self, raw: Sequence[Any]) -> list[Entry]:
-        entries = [read_entry(entry_id, fields_of(flat)) for entry_id, flat in raw]
+        entries = read_answer(raw)
+        held = {entry.entry_id: entry.message_id for entry in entries}
         with self._lock:
-            for entry in entries:
-                self._held[entry.entry_id] = entry.message_id
-                # After a seek it may come a second time; what was known of the first time says nothing any more.
-                self._handed_out.discard(entry.entry_id)
-                self._claimed.pop(entry.entry_id, None)
+            self._held.update(held)
+            # After a seek it may come a second time; what was known of the first time says nothing any more.
+            self._handed_out.difference_update(held)
+            for entry_id in self._claimed.keys() & held if self._claimed else ():
+                del self._claimed[entry_id]
         return entries
+
+    def hand_out_new(self, entry_id: str) -> bool:
+        """Note that a message is handed out now, where the server need not be told; see `hand_out` for the others."""
+        with self._lock:
+            if entry_id not in self._held or entry_id in self._claimed:
+                return False
+            self._handed_out.add(entry_id)
+            return True
 
     def hand_out(self, entry_id: str) -> bool:
         """Note that a message is handed out now; False where it is not this member's any more.
@@ -250,11 +259,13 @@ class GroupMember:
         self._let_go([entry_id])
 
     def _let_go(self, entry_ids: Iterable[str]) -> None:
+        gone = tuple(entry_ids)
         with self._lock:
-            for entry_id in entry_ids:
-                self._held.pop(entry_id, None)
-                self._claimed.pop(entry_id, None)
-                self._handed_out.discard(entry_id)
+            self._handed_out.difference_update(gone)
+            for known in (self._held, self._claimed):
+                if known:
+                    for entry_id in gone:
+                        known.pop(entry_id, None)
 
     def count(self, **counts: int) -> None:
         """Add to the group's counts."""

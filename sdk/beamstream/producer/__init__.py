@@ -2,5 +2,15 @@
 
 from .producer import PATIENCE_S, QUEUE_BYTES, Producer, Sent
 from .sender import ProducerCounts
+from .storing import DEFAULT_TIER, Tier, check_tier
 
-__all__ = ["PATIENCE_S", "QUEUE_BYTES", "Producer", "ProducerCounts", "Sent"]
+__all__ = [
+    "DEFAULT_TIER",
+    "PATIENCE_S",
+    "QUEUE_BYTES",
+    "Producer",
+    "ProducerCounts",
+    "Sent",
+    "Tier",
+    "check_tier",
+]

@@ -27,14 +27,15 @@ from beamstream.errors import (
     StreamNotFoundError,
     UsageError,
 )
-from beamstream.frame import DECLINED, STATED, Header, Payload
+from beamstream.frame import DECLINED, STATED, Payload
 from beamstream.keep import Keep, check_keep
 from beamstream.payloads import INLINE_BYTES
-from beamstream.protocol import StreamKeys, encode_header
+from beamstream.protocol import StreamKeys, pack_header
 from beamstream.protocol.client import Server
 from beamstream.state import StreamState, read_state
 
 from .ending import Ending
+from .future import SendFuture
 from .opening import Opening
 from .parts import Parts
 from .queue import Outgoing, SendQueue
@@ -103,8 +104,9 @@ class Producer:
     inline_bytes : int
         Payloads up to this size travel inside the index entry [bytes].
     gather_s : float
-        For how long after one call to the server messages are gathered for the next [s]; what is waited for, by `flush`
-        or for room in the queue, goes at once. For small messages of which none is urgent: a call costs more than they.
+        For how long after one call to the server messages are gathered for the next [s]; what is waited for, by
+        `flush`, a future's `result` or for room in the queue, goes at once. For small messages of which none is urgent:
+        a call costs more than they. Without it they are gathered only while they come quickly, for 1 ms at most.
     session : str, optional
         Somebody's unique name; a stream that another session has made is refused then, in place of being continued.
     remake : bool
@@ -276,8 +278,7 @@ class Producer:
         -------
         Future of str
             Done when the message is in the stream (``sent``, ``late`` or ``duplicate``), on disk where the stream keeps
-            all, or with the error that kept
-            it out.
+            all, or with the error that kept it out. A message cannot be called back: `cancel` returns False.
 
         Raises
         ------
@@ -294,24 +295,20 @@ class Producer:
         if payload_bytes > self._parts.max_payload_bytes:
             raise MessageTooLargeError(str(self.address), payload_bytes, self._parts.max_payload_bytes)
         checksum = xxhash.xxh3_64_intdigest(payload)
-        header = encode_header(
-            Header(
-                payload_bytes=payload_bytes,
-                checksum=checksum,
-                timestamp_ns=time.time_ns() if timestamp_ns is None else timestamp_ns,
-                codec=codec,
-                shape=shape,
-                dtype=dtype,
-                metadata=metadata or {},
-            )
-        )
+        if timestamp_ns is None:
+            timestamp_ns = time.time_ns()
+        header = pack_header(payload_bytes, checksum, timestamp_ns, codec, shape, dtype, metadata)
         self._parts.check_header(header)
-        return self._put(Outgoing(message_id, checksum, header, payload, payload_bytes, Future(), part_number))
+        return self._put(Outgoing(message_id, checksum, header, payload, payload_bytes, self._future(), part_number))
+
+    def _future(self) -> SendFuture:
+        return SendFuture(self._queue.hurry)
 
     def _put(self, message: Outgoing) -> Future[Sent]:
         if not self._queue.put(message, self._block_timeout_s):
             raise self._refusal()
-        self._highest_id = max(self._highest_id, message.message_id)
+        if message.message_id > self._highest_id:
+            self._highest_id = message.message_id
         return message.future
 
     def _refusal(self) -> SendError:
@@ -372,7 +369,7 @@ class Producer:
         UsageError
             If the message id is none.
         """
-        return self._put(Outgoing(check_id(message_id), 0, b"", DECLINED.encode(), 0, Future()))
+        return self._put(Outgoing(check_id(message_id), 0, b"", DECLINED.encode(), 0, self._future()))
 
     def pass_over(self, message_id: int) -> Future[Sent]:
         """Say that a message is missing, so that nobody waits for it: a gap of the reason ``stated``.
@@ -380,7 +377,7 @@ class Producer:
         It counts as missing. Where a message is there it stays, and one that comes after all is taken, late; otherwise
         as `decline`.
         """
-        return self._put(Outgoing(check_id(message_id), 0, b"", STATED.encode(), 0, Future()))
+        return self._put(Outgoing(check_id(message_id), 0, b"", STATED.encode(), 0, self._future()))
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until every message's fate is known; False where that took longer than `timeout_s` [s]."""

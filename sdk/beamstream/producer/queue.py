@@ -16,7 +16,15 @@ ENTRY_OVERHEAD_BYTES = 512
 """What a queued message costs beside its payload and header [bytes]: future, record, queue slot."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+GATHER_LOAD_S = 0.001
+"""For how long after one batch messages are gathered for the next while they come quickly [s]: some twenty calls'
+worth of a processor, small against what a reader notices."""
+
+GATHER_BYTES = 1 << 20
+"""Payload bytes that are gathered for no longer [bytes]: beside them a call costs little."""
+
+
+@dataclass(slots=True, eq=False)  # not frozen: that costs as much as all else that is done with a small one
 class Outgoing:
     """A message on its way to the server, or a part of one; without a header, the word that there will be none."""
 
@@ -50,29 +58,35 @@ class SendQueue:
     A message larger than the limit is still taken when the queue is empty, so that it can be sent at all. What was
     taken counts until it is `done`: the bytes are still held.
 
+    Under load what comes soon after a batch is gathered for the next one, up to `GATHER_LOAD_S`: a call to the server
+    costs as much as ten messages. Under load is who put further messages while the last batch was on its way; one who
+    waits for each before the next, or pauses, is never kept waiting.
+
     Parameters
     ----------
     limit_bytes : int
         What it may hold [bytes].
     gather_s : float
-        For how long after one batch further messages are gathered for the next [s]. The first after a pause goes at
-        once, as does what somebody waits for, or what fills a batch.
+        For how long after one batch further messages are gathered for the next in any case [s]. The first after a pause
+        goes at once, as does what somebody waits for, or what fills a batch.
     """
 
     def __init__(self, limit_bytes: int, gather_s: float = 0.0) -> None:
         self.limit_bytes = limit_bytes
         self._gather_s = gather_s
         self._taken_at = -math.inf
-        self._n_awaited = 1
+        self._n_taken = 0
+        self._n_awaited = 0
         self._is_hurried = False
         self._messages: deque[Outgoing] = deque()
+        self._payload_bytes = 0
         self._bytes = 0
         self._n_unfinished = 0
         self._closed = False
-        lock = threading.Lock()
-        self._room = threading.Condition(lock)
-        self._work = threading.Condition(lock)
-        self._idle = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._work = threading.Condition(self._lock)
+        self._idle = threading.Condition(self._lock)
 
     @property
     def queued_bytes(self) -> int:
@@ -86,32 +100,55 @@ class SendQueue:
 
     def put(self, message: Outgoing, timeout_s: float | None) -> bool:
         """Wait for room and append; False where none came in time or the queue was closed."""
-        with self._room:
-            needed = message.queued_bytes
-            if not self._has_room(needed):
+        needed = message.queued_bytes
+        with self._lock:
+            if self._closed or not self._has_room(needed):
                 self._hurry()
-            if not self._room.wait_for(lambda: self._closed or self._has_room(needed), timeout_s) or self._closed:
-                return False
+                self._room.wait_for(lambda: self._closed or self._has_room(needed), timeout_s)
+                if self._closed or not self._has_room(needed):
+                    return False
             self._messages.append(message)
+            self._payload_bytes += message.payload_bytes
             self._bytes += needed
             self._n_unfinished += 1
-            if len(self._messages) >= self._n_awaited:
-                self._work.notify()
+            if self._n_awaited and self._is_enough(self._n_awaited):
+                self._wake()
             return True
 
     def _has_room(self, needed_bytes: int) -> bool:
         return self._bytes == 0 or self._bytes + needed_bytes <= self.limit_bytes
 
-    def _hurry(self) -> None:
+    def _is_enough(self, n_messages: int) -> bool:
+        return len(self._messages) >= n_messages or self._payload_bytes >= GATHER_BYTES
+
+    def hurry(self) -> None:
         """Have what is there taken at once: somebody waits for it."""
-        self._is_hurried = bool(self._messages)
-        self._work.notify()
+        with self._lock:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        if self._messages:
+            self._is_hurried = True
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let the one who takes go on, if it waits."""
+        if self._n_awaited:
+            self._n_awaited = 0
+            self._work.notify()
+
+    def _await(self, n_messages: int, timeout_s: float) -> None:
+        """Wait for so many messages, or to be woken for another reason; what comes before wakes nobody."""
+        self._n_awaited = n_messages
+        self._work.wait_for(lambda: not self._n_awaited, timeout_s)
+        self._n_awaited = 0
 
     def take(self, most_messages: int, most_bytes: int, timeout_s: float) -> list[Outgoing]:
         """Take the next messages, at least one where there is any within the timeout."""
-        with self._work:
+        with self._lock:
             self._gather(most_messages)
-            self._work.wait_for(lambda: self._messages or self._closed, timeout_s)
+            if not self._messages and not self._closed:
+                self._await(1, timeout_s)
             batch: list[Outgoing] = []
             n_bytes = 0
             while self._messages and len(batch) < most_messages:
@@ -119,18 +156,20 @@ class SendQueue:
                 if batch and n_bytes > most_bytes:
                     break
                 batch.append(self._messages.popleft())
+            self._payload_bytes -= sum(message.payload_bytes for message in batch)
             if batch:
                 self._taken_at = time.monotonic()
+            self._n_taken = len(batch)
             self._is_hurried = self._is_hurried and bool(self._messages)
             return batch
 
     def _gather(self, n_messages: int) -> None:
-        """Wait until so many are there, where others were taken just before; what comes meanwhile wakes nobody."""
-        left_s = self._taken_at + self._gather_s - time.monotonic()
-        if left_s > 0:
-            self._n_awaited = n_messages
-            self._work.wait_for(lambda: self._is_hurried or self._closed or len(self._messages) >= n_messages, left_s)
-            self._n_awaited = 1
+        """Wait for more where others were taken just before."""
+        is_loaded = self._n_taken > 1 or len(self._messages) > 1
+        gather_s = max(self._gather_s, GATHER_LOAD_S if is_loaded else 0.0)
+        left_s = self._taken_at + gather_s - time.monotonic()
+        if left_s > 0 and not (self._is_hurried or self._closed or self._is_enough(n_messages)):
+            self._await(n_messages, left_s)
 
     def done(self, batch: list[Outgoing]) -> None:
         """Give back the bytes of messages whose fate is known."""
@@ -152,7 +191,7 @@ class SendQueue:
         with self._room:
             self._closed = True
             self._room.notify_all()
-            self._work.notify_all()
+            self._wake()
 
     def forget(self) -> None:
         """Let nobody wait for what is still unfinished: the one who sends has ended."""

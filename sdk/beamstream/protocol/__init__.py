@@ -10,6 +10,8 @@ from .entry import (
     expired_entry,
     fields_of,
     locate_header,
+    pack_header,
+    read_answer,
     read_entry,
     unlocate_header,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "expired_entry",
     "fields_of",
     "locate_header",
+    "pack_header",
+    "read_answer",
     "read_entry",
     "unlocate_header",
 ]

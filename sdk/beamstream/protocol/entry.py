@@ -15,9 +15,12 @@ import msgpack
 
 from beamstream.dataset import MAX_PARTS, dataset_header
 from beamstream.errors import EntryError
-from beamstream.frame import Gap, Header
+from beamstream.frame import Gap, Header, new_header
 from beamstream.location import LOCATION_BYTES, Location
 from beamstream.location import PACKED as PACKED_LOCATION
+from beamstream.records import maker
+
+from .layouts import DTYPES, LAYOUT_KEYS, Layout, known_layout, layout_fields, pack_layout, remember_layout
 
 HEADER_VERSION = 1
 """First byte of every header whose payload lies under its key, or in the entry."""
@@ -31,16 +34,6 @@ fixed places, because the scripts read the second and the third."""
 
 MAX_HEADER_BYTES = 1 << 20
 """Longest header [bytes]: per-message metadata belongs to the message, not to the index; 1 MiB is far beyond any."""
-
-DTYPES = frozenset(
-    {"|b1", "|i1", "|u1"}
-    | {
-        f"{order}{kind}"
-        for order in "<>"
-        for kind in ("i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16")
-    }
-)
-"""Elements that an array may have, as NumPy names them: plain numbers, and nothing that could hold objects."""
 
 MAX_DIMENSIONS = 32
 """Most axes of an array; NumPy's own limit was 32 until version 2."""
@@ -95,6 +88,9 @@ class Entry:
     flaw: str = ""
 
 
+_new_entry = maker(Entry)
+
+
 def encode_header(header: Header) -> bytes:
     """Pack a header.
 
@@ -103,25 +99,51 @@ def encode_header(header: Header) -> bytes:
     EntryError
         If the metadata hold something that msgpack cannot carry, or the whole is over `MAX_HEADER_BYTES`.
     """
-    fields: dict[str, Any] = {}
+    first: dict[str, Any] = {}
     if header.parts:
-        fields["n"] = header.n_parts
-        fields["p"] = [[part.part, encode_header(part)] for part in header.parts]
+        first["n"] = header.n_parts
+        first["p"] = [[part.part, encode_header(part)] for part in header.parts]
         if header.is_addition:
-            fields["a"] = True
-    if header.codec != "none":
-        fields["c"] = header.codec
-    if header.shape is not None:
-        fields["s"] = header.shape
-    if header.dtype is not None:
-        if header.dtype not in DTYPES:
-            raise EntryError("header", f"dtype {header.dtype!r:.40} is none of {', '.join(sorted(DTYPES))}")
-        fields["d"] = header.dtype
-    if header.metadata:
-        fields["m"] = header.metadata
+            first["a"] = True
+    return pack_header(
+        header.payload_bytes,
+        header.checksum,
+        header.timestamp_ns,
+        header.codec,
+        header.shape,
+        header.dtype,
+        header.metadata,
+        first,
+    )
+
+
+def pack_header(
+    payload_bytes: int,
+    checksum: int,
+    timestamp_ns: int,
+    codec: str = "none",
+    shape: tuple[int, ...] | None = None,
+    dtype: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    first: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Pack what a header says, see `beamstream.Header`, without making one; `first` goes first in its map.
+
+    Raises
+    ------
+    EntryError
+        As `encode_header`.
+    """
     try:
-        fixed = _FIXED.pack(HEADER_VERSION, header.checksum, header.payload_bytes, header.timestamp_ns)
-        packed: bytes = fixed + msgpack.packb(fields)
+        fixed = _FIXED.pack(HEADER_VERSION, checksum, payload_bytes, timestamp_ns)
+        packed: bytes
+        if metadata or first or (shape is not None and type(shape) is not tuple):
+            fields = {**(first or {}), **layout_fields(codec, shape, dtype)}
+            if metadata:
+                fields["m"] = metadata
+            packed = fixed + msgpack.packb(fields)
+        else:
+            packed = fixed + pack_layout(codec, dtype, shape is None, *(shape or ()))
     except (TypeError, ValueError, OverflowError, RecursionError, struct.error) as error:
         raise EntryError("message metadata", str(error)) from error
     if len(packed) > MAX_HEADER_BYTES - LOCATION_BYTES:
@@ -173,21 +195,21 @@ def _decode(packed: bytes, *, part: int = 0) -> Header:
         map_at += LOCATION_BYTES
     elif version != HEADER_VERSION:
         raise EntryError("header", f"version {version}, this program reads {HEADER_VERSION} and {LOCATED_VERSION}")
-    fields = _unpack_map(packed[map_at:])
-    if "p" in fields:
-        if part:
-            raise EntryError("header", f"part {part} of a dataset has parts itself")
-        return _decode_dataset(fields, (checksum, payload_bytes, timestamp_ns))
-    return Header(
-        payload_bytes=payload_bytes,
-        checksum=checksum,
-        timestamp_ns=timestamp_ns,
-        codec=_typed(fields, "c", str, "none"),
-        shape=_shape(fields),
-        dtype=_dtype(fields),
-        metadata=_typed(fields, "m", dict, {}),
-        part=part,
-        location=location,
+    packed_map = packed[map_at:]
+    layout, metadata = known_layout(packed_map), {}
+    if layout is None:
+        fields = _unpack_map(packed_map)
+        if "p" in fields:
+            if part:
+                raise EntryError("header", f"part {part} of a dataset has parts itself")
+            return _decode_dataset(fields, (checksum, payload_bytes, timestamp_ns))
+        layout = Layout(_typed(fields, "c", str, "none"), _shape(fields), _dtype(fields))
+        metadata = _typed(fields, "m", dict, {})
+        if fields.keys() <= LAYOUT_KEYS:
+            remember_layout(packed_map, layout)
+    codec, shape, dtype = layout
+    return new_header(
+        payload_bytes, checksum, timestamp_ns, codec, shape, dtype, metadata, 1, (), part, False, location
     )
 
 
@@ -294,6 +316,35 @@ def read_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
         text = entry_id.decode("ascii", "replace")
         position = int(text.partition("-")[0])
         return Entry(entry_id=text, kind=EntryKind.UNREADABLE, message_id=position, flaw=str(error))
+
+
+def read_answer(raw: Sequence[Sequence[Any]]) -> list[Entry]:
+    """Read entries as a server gives them, each an id and a flat list of fields; see `read_entry`."""
+    return [_read_plain(entry_id, flat) or read_entry(entry_id, fields_of(flat)) for entry_id, flat in raw]
+
+
+_PLAIN_FIELDS = {6: [b"h", b"b", b"n"], 8: [b"h", b"b", b"n", b"p"]}
+
+
+def _read_plain(entry_id: bytes, flat: Sequence[bytes]) -> Entry | None:
+    """Read what nearly every entry is: a message in its place, fields in the order of the scripts; None of others."""
+    if flat[::2] != _PLAIN_FIELDS.get(len(flat)):
+        return None
+    try:
+        text = entry_id.decode()
+        message_id = int(text.removesuffix("-0"))
+        header = decode_header(flat[1])
+        return _new_entry(
+            text,
+            EntryKind.MESSAGE,
+            message_id,
+            header,
+            int(flat[3]),
+            int(flat[5]),
+            flat[7] if len(flat) == 8 else None,
+        )
+    except (EntryError, ValueError):
+        return None  # read in the usual way it says what is wrong
 
 
 def _decode_message(entry_id: str, fields: Mapping[bytes, bytes]) -> Entry:

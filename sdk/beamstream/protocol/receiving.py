@@ -2,7 +2,8 @@
 
 The usual way is in pieces of what has come so far, which are joined, and copied again out of what they were joined to;
 each piece takes the interpreter's lock away from a thread that works. Here each string is one call that waits in the
-kernel until all of it is there, with the kernel's own timeout.
+kernel until all of it is there, with the kernel's own timeout, and large ones come into memory that was used before
+(see `buffers`). Nothing behind the answer is taken from the socket.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import socket
 
+from .buffers import ReceiveBuffers
 from .sending import waiting_in_kernel
 
 LINE_BYTES = 64
@@ -18,8 +20,17 @@ LINE_BYTES = 64
 MAX_STRING_BYTES = 512 << 20
 """Longest string that a server keeps [bytes]."""
 
+LARGE_BYTES = 64 << 10
+"""From this length on a string is a view of a buffer that is used again [bytes]; shorter ones are bytes of their own,
+for which the interpreter has memory at hand."""
 
-def receive_strings(sock: socket.socket, timeout_s: float) -> list[bytes | None] | None:
+END_BYTES = 2
+"""What stands behind each string [bytes]."""
+
+
+def receive_strings(
+    sock: socket.socket, timeout_s: float, buffers: ReceiveBuffers
+) -> list[bytes | memoryview | None] | None:
     """Return the answer to a command that gives an array of strings; None where it is another answer, left unread.
 
     Parameters
@@ -28,6 +39,8 @@ def receive_strings(sock: socket.socket, timeout_s: float) -> list[bytes | None]
         A stream socket; its timeout is the same afterwards.
     timeout_s : float
         How long the other side may take for a string [s].
+    buffers : ReceiveBuffers
+        Where strings from `LARGE_BYTES` on come into; they are given as views that can only be read.
 
     Raises
     ------
@@ -37,49 +50,114 @@ def receive_strings(sock: socket.socket, timeout_s: float) -> list[bytes | None]
     with waiting_in_kernel(sock, socket.SO_RCVTIMEO, timeout_s):
         if _received(sock, 1, socket.MSG_PEEK) != b"*":
             return None
-        return [_receive_string(sock) for _ in range(_receive_number(sock, b"*"))]
+        n_strings = _number(_receive_line(sock), b"*")
+        return [_receive_string(sock, buffers) for _ in range(n_strings)]
 
 
-def _receive_string(sock: socket.socket) -> bytes | None:
-    n_bytes = _receive_number(sock, b"$")
+def receive_each(
+    sock: socket.socket, n_answers: int, timeout_s: float, buffers: ReceiveBuffers
+) -> list[bytes | memoryview | None]:
+    """Return the answers to several commands that each give a string, up to the first other one, which is left unread.
+
+    Parameters
+    ----------
+    sock, timeout_s, buffers
+        As of `receive_strings`.
+    n_answers : int
+        How many there are.
+
+    Raises
+    ------
+    OSError
+        As `receive_strings`.
+    """
+    strings: list[bytes | memoryview | None] = []
+    with waiting_in_kernel(sock, socket.SO_RCVTIMEO, timeout_s):
+        while len(strings) < n_answers and _received(sock, 1, socket.MSG_PEEK) == b"$":
+            strings.append(_receive_string(sock, buffers))
+    return strings
+
+
+def _receive_string(sock: socket.socket, buffers: ReceiveBuffers) -> bytes | memoryview | None:
+    """Receive a string: one look ahead at its length, then all of it with its line and its end."""
+    ahead = _received(sock, LINE_BYTES, socket.MSG_PEEK)
+    line = ahead[: ahead.find(b"\n") + 1]
+    rest_bytes = len(line)  # of it, still in the socket
+    if not line:
+        line, rest_bytes = _receive_line(sock), 0
+    n_bytes = _number(line, b"$")
     if n_bytes < 0:
+        _receive_into(sock, [memoryview(bytearray(rest_bytes))])
         return None
-    string = _receive_exactly(sock, n_bytes)
-    if _receive_exactly(sock, 2) != b"\r\n":
+    n_bytes_and_end = n_bytes + END_BYTES
+    if n_bytes < LARGE_BYTES:
+        view = memoryview(bytearray(rest_bytes + n_bytes_and_end))
+        _receive_into(sock, [view])
+        view = view[rest_bytes:]
+    else:
+        view = buffers.take(n_bytes_and_end)
+        _receive_into(sock, [memoryview(bytearray(rest_bytes)), view])
+    if bytes(view[n_bytes:]) != b"\r\n":
         raise OSError(f"a string of the server is longer than the {n_bytes} bytes that it said")
-    return string
+    string = view[:n_bytes]
+    return bytes(string) if n_bytes < LARGE_BYTES else string.toreadonly()
 
 
-def _receive_number(sock: socket.socket, kind: bytes) -> int:
+def _receive_line(sock: socket.socket) -> bytes:
     line = b""
     while not line.endswith(b"\r\n"):
         ahead = _received(sock, LINE_BYTES, socket.MSG_PEEK)
         line += _received(sock, ahead.find(b"\n") + 1 or len(ahead))
         if len(line) > LINE_BYTES:
             break
+    return line
+
+
+def _number(line: bytes, kind: bytes) -> int:
     said = re.fullmatch(rb"([*$])(-?\d{1,10})\r\n", line)
     if said is None or said[1] != kind or int(said[2]) > MAX_STRING_BYTES:
         raise OSError(f"the server answered {line[:LINE_BYTES]!r} where {kind.decode()} and a number were expected")
     return int(said[2])
 
 
-def _receive_exactly(sock: socket.socket, n_bytes: int) -> bytes:
-    data = _received(sock, n_bytes, socket.MSG_WAITALL) if n_bytes else b""
-    if len(data) == n_bytes:
-        return data
-    pieces = [data]  # a signal, or a slow server
-    n_left = n_bytes - len(data)
+def _receive_into(sock: socket.socket, views: list[memoryview]) -> None:
+    """Fill all of some views; more than one call where a signal or a slow server cuts it short."""
+    n_left = sum(map(len, views))
     while n_left:
-        pieces.append(_received(sock, n_left, socket.MSG_WAITALL))
-        n_left -= len(pieces[-1])
-    return b"".join(pieces)
+        try:
+            n_bytes = sock.recvmsg_into(views, 0, socket.MSG_WAITALL)[0]
+        except BlockingIOError as error:
+            raise _stuck() from error
+        if not n_bytes:
+            raise _closed()
+        n_left -= n_bytes
+        if n_left:
+            views = _behind(views, n_bytes)
+
+
+def _behind(views: list[memoryview], n_bytes: int) -> list[memoryview]:
+    """Return what is left of some views behind their first bytes."""
+    left = []
+    for view in views:
+        if n_bytes < len(view):
+            left.append(view[n_bytes:])
+        n_bytes = max(0, n_bytes - len(view))
+    return left
 
 
 def _received(sock: socket.socket, n_bytes: int, flags: int = 0) -> bytes:
     try:
         data = sock.recv(n_bytes, flags)
     except BlockingIOError as error:
-        raise TimeoutError("the server does not go on with its answer") from error
+        raise _stuck() from error
     if not data:
-        raise ConnectionError("the server closed the connection")
+        raise _closed()
     return data
+
+
+def _stuck() -> TimeoutError:
+    return TimeoutError("the server does not go on with its answer")
+
+
+def _closed() -> ConnectionError:
+    return ConnectionError("the server closed the connection")

@@ -9,6 +9,7 @@ at once.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,28 @@ from collections.abc import Iterable, Iterator
 MAX_PIECES = 512
 """Most buffers that one call is given; the kernel takes 1024."""
 
+LOCAL_SEND_BYTES = 200 << 10
+"""What may wait in a socket for a server on this host [bytes]; Linux doubles it for its own needs.
+
+Unset, a Unix socket holds half of that, and the server has to be waken twice as often: 0.21 s for 1 GB in payloads of
+1 MiB, and 0.13 s with this (or with anything from 128 KiB to 4 MiB). TCP, unset, lets some MB wait, which have left the
+caches when the server comes to them: 0.41 s, and 0.20 s with 192 to 212 KiB, but no better with 160 or 256 KiB."""
+
 _TIMEVAL = struct.Struct("@ll")
+
+
+def is_of_this_host(sock: socket.socket) -> bool:
+    """Whether the other side of a connection is on this host, as far as its address tells."""
+    if sock.family == socket.AF_UNIX:
+        return True
+    return ipaddress.ip_address(sock.getpeername()[0].partition("%")[0]).is_loopback
+
+
+def limit_waiting(sock: socket.socket) -> None:
+    """Set how much may wait in a socket to a server on this host; on a network the kernel finds that out itself."""
+    with contextlib.suppress(OSError, ValueError):  # it goes without, slower
+        if is_of_this_host(sock):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LOCAL_SEND_BYTES)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from beamstream.protocol.client import Server
 if TYPE_CHECKING:
     from beamstream.fetch.tier import FetchTier
 
-    from .reading import SegmentReader
+    from .reading import SharedReader
 
 log = logging.getLogger(__name__)
 
@@ -106,18 +106,15 @@ class _Here:
     """The segments themselves."""
 
     def __init__(self, endpoint: str) -> None:
-        from .reading import open_reader  # and with it NumPy, only where there is something to be read
+        from .reading import SharedReader  # and with it NumPy, only where there is something to be read
 
-        self._endpoint = endpoint
-        self._reader: SegmentReader = open_reader(endpoint)
+        self._reader: SharedReader = SharedReader.open(endpoint)
 
     def read(self, wanted: Sequence[Stored]) -> Sequence[Payload | None]:
         return self._reader.read([(one.location, one.n_bytes) for one in wanted if one.location is not None])
 
     def close(self) -> None:
-        from .reading import close_reader
-
-        close_reader(self._endpoint)
+        self._reader.release()
 
 
 class _There:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from beamstream.protocol.receiving import receive_strings
+from beamstream.protocol.buffers import ReceiveBuffers
+from beamstream.protocol.receiving import LARGE_BYTES, receive_strings
 
 TIMEOUT_S = 30.0
 
@@ -40,10 +41,24 @@ def test_strings_come_whole_and_what_follows_stays(pair, strings):
     ours, theirs = pair
     sending = threading.Thread(target=theirs.sendall, args=(packed(strings) + b"+next\r\n",))
     sending.start()
-    assert receive_strings(ours, TIMEOUT_S) == strings
+    assert receive_strings(ours, TIMEOUT_S, ReceiveBuffers()) == strings
     sending.join()
     assert ours.recv(100) == b"+next\r\n"
     assert ours.gettimeout() == 5.0
+
+
+def test_large_strings_can_only_be_read_and_their_memory_is_used_again(pair):
+    ours, theirs = pair
+    buffers = ReceiveBuffers()
+    for number in range(20):
+        strings = [bytes([number + n]) * LARGE_BYTES for n in range(3)]
+        sending = threading.Thread(target=theirs.sendall, args=(packed(strings),))
+        sending.start()
+        received = receive_strings(ours, TIMEOUT_S, buffers)
+        sending.join()
+        assert received == strings
+        assert all(memoryview(one).readonly for one in received)
+    assert buffers.known_bytes < 7 * (LARGE_BYTES + 8192)
 
 
 def test_an_answer_in_single_bytes_is_put_together(pair):
@@ -55,14 +70,14 @@ def test_an_answer_in_single_bytes_is_put_together(pair):
 
     sending = threading.Thread(target=dribble)
     sending.start()
-    assert receive_strings(ours, TIMEOUT_S) == [b"frame", None, b"12"]
+    assert receive_strings(ours, TIMEOUT_S, ReceiveBuffers()) == [b"frame", None, b"12"]
     sending.join()
 
 
 def test_another_answer_is_left_to_whoever_understands_it(pair):
     ours, theirs = pair
     theirs.sendall(b"-LOADING\r\n")
-    assert receive_strings(ours, TIMEOUT_S) is None
+    assert receive_strings(ours, TIMEOUT_S, ReceiveBuffers()) is None
     assert ours.recv(100) == b"-LOADING\r\n"
 
 
@@ -84,11 +99,11 @@ def test_what_is_no_array_of_strings_is_an_error(pair, answer, said):
     theirs.sendall(answer)
     theirs.shutdown(socket.SHUT_WR)
     with pytest.raises(OSError, match=said):
-        receive_strings(ours, TIMEOUT_S)
+        receive_strings(ours, TIMEOUT_S, ReceiveBuffers())
 
 
 def test_a_server_that_does_not_go_on_is_not_waited_for_for_ever(pair):
     ours, theirs = pair
     theirs.sendall(b"*1\r\n$5\r\n123")
     with pytest.raises(TimeoutError):
-        receive_strings(ours, 0.05)
+        receive_strings(ours, 0.05, ReceiveBuffers())

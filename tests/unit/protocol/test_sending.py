@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from beamstream.protocol.sending import MAX_PIECES, send_pieces
+from beamstream.protocol.sending import LOCAL_SEND_BYTES, MAX_PIECES, is_of_this_host, limit_waiting, send_pieces
 
 TIMEOUT_S = 30.0
 
@@ -63,3 +63,23 @@ def test_a_connection_that_is_lost_is_an_error(pair):
     theirs.close()
     with pytest.raises(ConnectionError):
         send_pieces(ours, [bytes(8 << 20)], TIMEOUT_S)
+
+
+def test_how_much_may_wait_is_set_for_servers_on_this_host_only(pair):
+    ours, _ = pair
+    limit_waiting(ours)
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) >= LOCAL_SEND_BYTES
+    with socket.socket() as unconnected:
+        found_by_kernel = unconnected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        limit_waiting(unconnected)
+        assert unconnected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == found_by_kernel
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_loopback_is_of_this_host(family, host):
+    try:
+        listening = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    with listening, socket.create_connection(listening.getsockname()[:2]) as ours:
+        assert is_of_this_host(ours)

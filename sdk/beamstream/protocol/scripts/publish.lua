@@ -18,15 +18,12 @@
 local APPENDED, HELD, DUPLICATE, CONFLICT, LATE, REFUSED, RELEASED = 0, 1, 2, 3, 4, 5, 6
 local retried = string.sub(ARGV[1], 1, 1) == '1'
 
-if redis.call('EXISTS', state) == 0 then
+if not created and call('EXISTS', state) == 0 then
   return redis.error_reply('NOSTREAM the stream was deleted')
 end
 
-do
-  local created, restored = unpack(redis.call('HMGET', state, 'created_ns', 'restored_ns'))
-  if #ARGV[1] > 2 and string.sub(ARGV[1], 3) ~= (created or '') .. '/' .. (restored or '') then
-    return redis.error_reply('NEWLIFE the stream was made anew or put back')
-  end
+if #ARGV[1] > 2 and sub(ARGV[1], 3) ~= life then
+  return redis.error_reply('NEWLIFE the stream was made anew or put back')
 end
 
 -- Whether payloads up to an entry have left memory. A late message stands behind others, so its id does not say.
@@ -149,9 +146,9 @@ local function take(id, header, payload_bytes, payload)
   if id > s.next then
     return take_ahead(id, header, payload_bytes, payload)
   end
-  append(id_text(id) .. '-0', nil, header, payload_bytes, payload)
-  s.next = s.next + 1
-  drain()
+  append(format('%.0f-0', id), nil, header, payload_bytes, payload)
+  s.next = id + 1
+  if s.n_held > 0 then drain() end
   return APPENDED
 end
 
@@ -239,30 +236,35 @@ if n_parts > 1 then
 end
 
 -- Nothing is taken of a batch that does not fit the stream.
-local ids, numbers = {}, {}
-for i = 2, #ARGV, 3 do
-  local is_absent = ARGV[i + 1] == ''
-  if is_absent and ARGV[i + 2] ~= DECLINED and ARGV[i + 2] ~= STATED then
-    return redis.error_reply('BADREASON ' .. ARGV[i + 2] .. ' is no reason why there is no message')
+local arguments, ids, numbers = ARGV, {}, {}
+local n_messages = (#arguments - 1) / 3
+for i = 1, n_messages do
+  local name, header = arguments[3 * i - 1], arguments[3 * i]
+  if header == '' then
+    local reason = arguments[3 * i + 1]
+    if reason ~= DECLINED and reason ~= STATED then
+      return redis.error_reply('BADREASON ' .. reason .. ' is no reason why there is no message')
+    end
   end
-  if n_parts > 1 and not is_absent then
-    ids[i], numbers[i] = parse_part(ARGV[i], ARGV[i + 1])
+  if n_parts > 1 and header ~= '' then
+    ids[i], numbers[i] = parse_part(name, header)
   else
-    ids[i] = tonumber(ARGV[i])
+    ids[i] = tonumber(name)
   end
   if not ids[i] then
-    return redis.error_reply('BADPART ' .. ARGV[i] .. ' in a stream whose messages have ' .. n_parts .. ' part(s)')
+    return redis.error_reply('BADPART ' .. name .. ' in a stream whose messages have ' .. n_parts .. ' part(s)')
   end
 end
 
 local reply = {0, 0, 0, 0}
-for i = 2, #ARGV, 3 do
-  local id, number, header, payload = ids[i], numbers[i], ARGV[i + 1], ARGV[i + 2]
+for i = 1, n_messages do
+  local id, number, header, payload = ids[i], numbers[i], arguments[3 * i], arguments[3 * i + 1]
   local payload_bytes = header == '' and 0 or payload_size(header)
+  local reason = payload
   if number or header == '' or #payload ~= payload_bytes then payload = false end
   local status
   if header == '' then
-    status = take_absence(id, ARGV[i + 2])
+    status = take_absence(id, reason)
   elseif number then
     status = take_part(id, number, header, payload_bytes)
   else
@@ -271,7 +273,7 @@ for i = 2, #ARGV, 3 do
   if not payload and (status == APPENDED or status == HELD or status == LATE) then
     s.memory_bytes = s.memory_bytes + payload_bytes
   end
-  reply[#reply + 1] = status
+  reply[i + 4] = status
 end
 settle()
 save()

@@ -9,35 +9,47 @@
 
 local index, state, held, late = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
+-- Looked up once, and not for each of thousands of messages.
+local call, format, sub, read = redis.call, string.format, string.sub, struct.unpack
+
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 local FIELDS = {'next', 'bytes', 'memory_bytes', 'n_held', 'held_bytes', 'patience_ms', 'released',
   'n_received', 'n_duplicate', 'n_retried', 'n_conflict', 'n_late', 'n_missing', 'n_refused',
   'last', 'finish_since_ms', 'sealed', 'n_incomplete', 'n_additions', 'expired', 'n_declined'}
-local s = {}
+local N_FIELDS = #FIELDS
+local s, found = {}, {}  -- what the fields are, and what they were found to be; nil: not there
 local n_parts, min_parts -- more than one: messages are datasets
+local created, life      -- the life of the stream, see publish.lua; created is false where there is no stream
 do
-  local values = redis.call('HMGET', state, 'n_parts', 'min_parts', unpack(FIELDS))
+  local values = call('HMGET', state, 'n_parts', 'min_parts', 'created_ns', 'restored_ns', unpack(FIELDS))
   n_parts = tonumber(values[1] or 1)
   min_parts = tonumber(values[2] or n_parts)
-  for i, field in ipairs(FIELDS) do
-    s[field] = tonumber(values[i + 2] or 0)
+  created, life = values[3], (values[3] or '') .. '/' .. (values[4] or '')
+  for i = 1, N_FIELDS do
+    local field, value = FIELDS[i], values[i + 4]
+    if value then
+      value = tonumber(value)
+      s[field], found[field] = value, value
+    else
+      s[field] = 0
+    end
   end
-  if not values[3] then s.next = 1 end
+  if not found.next then s.next = 1 end
 end
 
 local function id_text(number)
-  return string.format('%.0f', number)
+  return format('%.0f', number)
 end
 
 -- A header begins with version (1 byte), checksum (8), payload bytes (8) and timestamp (8), all big-endian.
 local function checksum(header)
-  return string.sub(header, 2, 9)
+  return sub(header, 2, 9)
 end
 
 local function payload_size(header)
-  return (struct.unpack('>I8', string.sub(header, 10, 17)))
+  return (read('>I8', header, 10))
 end
 
 -- Reasons of gaps that producers state; see PROTOCOL.md, section 5.
@@ -67,13 +79,16 @@ end
 
 local function save()
   write_absent()
-  local update = {}
-  if newest_entry then update = {'newest_entry', newest_entry} end
-  for _, field in ipairs(FIELDS) do
-    update[#update + 1] = field
-    update[#update + 1] = id_text(s[field])
+  local update, n = {}, 0
+  if newest_entry then update, n = {'newest_entry', newest_entry}, 2 end
+  for i = 1, N_FIELDS do
+    local field = FIELDS[i]
+    if s[field] ~= found[field] then
+      update[n + 1], update[n + 2] = field, id_text(s[field])
+      n = n + 2
+    end
   end
-  redis.call('HSET', state, unpack(update))
+  if n > 0 then call('HSET', state, unpack(update)) end
 end
 
 local function append(entry_id, id, header, payload_bytes, payload, is_addition)
@@ -82,15 +97,16 @@ local function append(entry_id, id, header, payload_bytes, payload, is_addition)
   if is_addition then s.n_additions = s.n_additions + 1 else s.n_received = s.n_received + 1 end
   -- Somebody still sends: the patience with what is missing at the end of a finished stream begins anew.
   if s.finish_since_ms > 0 then s.finish_since_ms = now_ms end
-  local fields = {'h', header, 'b', id_text(s.bytes), 'n', n_entries()}
-  if payload then
-    fields[7], fields[8] = 'p', payload
+  local bytes, n = id_text(s.bytes), n_entries()
+  if not id and payload then
+    newest_entry = call('XADD', index, entry_id, 'h', header, 'b', bytes, 'n', n, 'p', payload)
+  elseif not id then
+    newest_entry = call('XADD', index, entry_id, 'h', header, 'b', bytes, 'n', n)
+  elseif payload then
+    newest_entry = call('XADD', index, entry_id, 'h', header, 'b', bytes, 'n', n, 'p', payload, 'i', id_text(id))
+  else
+    newest_entry = call('XADD', index, entry_id, 'h', header, 'b', bytes, 'n', n, 'i', id_text(id))
   end
-  if id then
-    fields[#fields + 1] = 'i'
-    fields[#fields + 1] = id_text(id)
-  end
-  newest_entry = redis.call('XADD', index, entry_id, unpack(fields))
   return newest_entry
 end
 

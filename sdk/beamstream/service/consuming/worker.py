@@ -24,6 +24,7 @@ from beamstream.metrics import Snapshot
 from beamstream.service.allocation import keep_freed_memory
 from beamstream.service.processing.handler import as_handler
 from beamstream.service.processing.processor import Processor
+from beamstream.service.producing.upkeep import DEFAULT_UPKEEP, Upkeep
 from beamstream.service.shell import Shell
 from beamstream.stop import Stop, handling_signals
 
@@ -46,12 +47,15 @@ class Work:
         `partial` of one.
     where, broker, intake
         See `run_handler`.
+    upkeep : Upkeep
+        How the derived streams are treated.
     """
 
     make: Callable[[], Processor | Handler]
     where: str
     broker: str | None
     intake: Intake
+    upkeep: Upkeep = DEFAULT_UPKEEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +202,7 @@ def run_worker(work: Work, connection: Connection, levels: Mapping[str, int]) ->
     keep_freed_memory()
     try:
         status = run_handler(
-            as_handler(work.make()),
+            as_handler(work.make(), work.upkeep),
             work.where,
             broker=work.broker,
             intake=work.intake,

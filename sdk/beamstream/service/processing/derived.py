@@ -22,6 +22,7 @@ from beamstream.frame import Frame, Gap
 from beamstream.producer import Producer
 from beamstream.protocol.client import Server
 from beamstream.service.consuming.handler import StreamEnd, StreamStart
+from beamstream.service.producing.upkeep import DEFAULT_UPKEEP, Upkeep
 from beamstream.state import StreamState
 
 from .processor import Output, Result
@@ -54,6 +55,8 @@ class DerivedStream:
         Where its messages go.
     stream : StreamStart
         What it is made of.
+    upkeep : Upkeep
+        What is kept of it, for how long, where it lies, and how much is held here.
 
     Attributes
     ----------
@@ -61,7 +64,7 @@ class DerivedStream:
         Messages sent; ids declined; those of both that were there already, and that were there otherwise.
     """
 
-    def __init__(self, output: Output, stream: StreamStart) -> None:
+    def __init__(self, output: Output, stream: StreamStart, upkeep: Upkeep = DEFAULT_UPKEEP) -> None:
         self._source = stream.address
         self._group = stream.group
         self._tuning = stream.tuning
@@ -77,6 +80,10 @@ class DerivedStream:
             block_timeout_s=WAIT_S,
             gather_s=GATHER_S,
             retry_timeout_s=None,
+            keep=upkeep.keep,
+            retain_s=upkeep.retain_s,
+            queue_bytes=upkeep.queue_bytes,
+            tier=upkeep.tier,
         )
 
     def send(self, frame: Frame, result: Result) -> None:

@@ -17,6 +17,7 @@ from beamstream.errors import BeamstreamError
 from beamstream.frame import Frame, Gap
 from beamstream.protocol.client import Server
 from beamstream.service.consuming.handler import Handler, StreamEnd, StreamStart
+from beamstream.service.producing.upkeep import DEFAULT_UPKEEP, Upkeep
 
 from .derived import DerivedStream
 from .processor import Processor, Results, declined
@@ -34,11 +35,14 @@ class ProcessorHandler:
     ----------
     processor : Processor
         What is done with frames; its parameters are tuned while it runs, if it has some (see `beamstream.parameters`).
+    upkeep : Upkeep
+        How its derived streams are treated.
     """
 
-    def __init__(self, processor: Processor) -> None:
+    def __init__(self, processor: Processor, upkeep: Upkeep = DEFAULT_UPKEEP) -> None:
         self.name = processor.name
         self.processor = processor
+        self._upkeep = upkeep
         self._streams: dict[str, DerivedStream] = {}
         self._server: Server | None = None
         self._made: tuple[Frame, Results] | None = None
@@ -60,7 +64,7 @@ class ProcessorHandler:
         outputs = self.processor.open(stream)
         with contextlib.ExitStack() as undo:
             for name, output in outputs.items():
-                self._streams[name] = DerivedStream(output, stream)
+                self._streams[name] = DerivedStream(output, stream, self._upkeep)
                 undo.callback(self._forget, name)
             undo.pop_all()
         self._server = Server(stream.broker)
@@ -185,6 +189,6 @@ def _summary(derived: DerivedStream) -> dict[str, Any]:
     }
 
 
-def as_handler(made: Processor | Handler) -> Handler:
+def as_handler(made: Processor | Handler, upkeep: Upkeep = DEFAULT_UPKEEP) -> Handler:
     """Return what the loop gives frames to: a handler as it is, a processor behind one."""
-    return cast("Handler", made) if hasattr(made, "handle") else ProcessorHandler(made)
+    return cast("Handler", made) if hasattr(made, "handle") else ProcessorHandler(made, upkeep)

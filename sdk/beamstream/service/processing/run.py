@@ -13,7 +13,9 @@ from beamstream.service.consuming.handler import Handler
 from beamstream.service.consuming.intake import DEFAULT_INTAKE, Intake
 from beamstream.service.consuming.worker import Work
 from beamstream.service.consuming.workers import Supervisor
+from beamstream.service.producing.upkeep import DEFAULT_UPKEEP, Upkeep
 from beamstream.service.shell import service_shell
+from beamstream.shared.reach import check_reach_of
 
 from .handler import as_handler
 from .processor import Processor
@@ -26,6 +28,7 @@ def run_processor(
     workers: int = 1,
     broker: str | None = None,
     intake: Intake = DEFAULT_INTAKE,
+    upkeep: Upkeep = DEFAULT_UPKEEP,
     metrics_port: int | None = None,
 ) -> int:
     """Process the frames of streams, or give them to a handler, until these are finished or a signal asks to end.
@@ -37,6 +40,8 @@ def run_processor(
         of a module, or a `functools.partial` of one.
     workers : int
         How many processes share the work, as members of one group.
+    upkeep : Upkeep
+        How the derived streams are treated: what is kept of them, for how long, and where it lies.
     where, broker, intake, metrics_port
         See `run_handler`.
 
@@ -51,15 +56,20 @@ def run_processor(
         If there are no workers, or `where` or what `make` is given cannot be meant.
     WorkerError
         If workers cannot work.
+    SharedMemoryUnavailableError
+        If results are to lie in shared memory, and none can be had from here.
     BeamstreamError
         As `run_handler`.
     """
     if workers < 1:
         raise UsageError(f"--workers {workers}: one at least has to do the work")
+    check_reach_of(where, broker, upkeep.tier)
     if workers > 1:
-        return _run_workers(Work(make=make, where=where, broker=broker, intake=intake), workers, metrics_port)
+        return _run_workers(
+            Work(make=make, where=where, broker=broker, intake=intake, upkeep=upkeep), workers, metrics_port
+        )
     keep_freed_memory()
-    return run_handler(as_handler(make()), where, broker=broker, intake=intake, metrics_port=metrics_port)
+    return run_handler(as_handler(make(), upkeep), where, broker=broker, intake=intake, metrics_port=metrics_port)
 
 
 def _run_workers(work: Work, n_workers: int, metrics_port: int | None) -> int:

@@ -26,6 +26,7 @@ from beamstream.producer.others import has_all_expected, wait_for_others
 from beamstream.protocol.client import Server
 from beamstream.retry import RetryCounts, with_retries
 from beamstream.service.shell import Shell, service_shell
+from beamstream.shared.reach import check_reach
 from beamstream.state import StreamState
 from beamstream.stop import StopFlag
 
@@ -139,6 +140,7 @@ class ProducerLoop:
                     remake=True,
                     keep=None if event.joins else self._upkeep.keep,
                     retain_s=None if event.joins else self._upkeep.retain_s,
+                    tier=self._upkeep.tier,
                 )
             except NotKeptError as error:
                 # It was kept when the service began: the broker is being restarted, and waited for as the server is.
@@ -324,7 +326,7 @@ def run_source(
     drain_timeout_s : float
         How long a service that is to stop tries to send what it still holds [s].
     upkeep : Upkeep
-        What is kept of its streams, for how long, and how much of each is held here.
+        What is kept of its streams, for how long, where it lies, and how much of each is held here.
 
     Returns
     -------
@@ -337,9 +339,12 @@ def run_source(
         If the broker cannot be used at the start; once it runs, a lost broker is waited for.
     NotKeptError
         If all is to be kept, and no broker writes to disk.
+    SharedMemoryUnavailableError
+        If payloads are to lie in shared memory, and none can be had from here.
     """
     server = Server(broker)
     server.check()
+    check_reach(server, upkeep.tier)
     if upkeep.keep == "all" and (why := why_nobody_keeps(server)):
         raise NotKeptError(str(to), f"all of it is to be kept, but {why}")
     server.close()

@@ -17,6 +17,7 @@ from beamstream.parameters import Bounds, Parameter, Parameters, Tunable, Value
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.service.consuming.handler import Commits, StreamEnd, StreamStart
+from beamstream.service.producing.upkeep import DEFAULT_UPKEEP, Upkeep
 
 from .counted import Counted
 from .lease import LEASE_S, Lease
@@ -54,6 +55,8 @@ class ReducerHandler:
         Shortest time between two results [s].
     lease_s : float
         After which silence another process takes over [s].
+    upkeep : Upkeep
+        How the derived stream is treated.
 
     Raises
     ------
@@ -68,6 +71,7 @@ class ReducerHandler:
         from_start: bool = True,
         period_s: float = PERIOD_S,
         lease_s: float = LEASE_S,
+        upkeep: Upkeep = DEFAULT_UPKEEP,
     ) -> None:
         if not 0 < period_s < float("inf"):
             raise UsageError(f"period_s {period_s} is no time between two results; it is greater than 0")
@@ -76,6 +80,7 @@ class ReducerHandler:
             every_s=period_s, n_messages=MAX_HELD_MESSAGES, n_bytes=MAX_HELD_BYTES, when_idle=True, opens_first=True
         )
         self._reducer = reducer
+        self._upkeep = upkeep
         self._group = ""
         self._from_start = from_start
         self._lease_s = lease_s
@@ -147,7 +152,7 @@ class ReducerHandler:
 
     def _begin(self, stream: StreamStart, server: Server) -> None:
         output = self._reducer.open(stream)
-        results = ResultChain(output.address, stream.broker)
+        results = ResultChain(output.address, stream.broker, self._upkeep)
         self._counted = Counted(from_start=self._from_start)
         self._resets = self._resets_wanted
         self._changed = self._final = False

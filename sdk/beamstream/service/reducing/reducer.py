@@ -15,6 +15,8 @@ from beamstream.service.consuming.consume import run_handler
 from beamstream.service.consuming.handler import StreamStart
 from beamstream.service.consuming.intake import DEFAULT_INTAKE, Intake
 from beamstream.service.processing.processor import Output, Result
+from beamstream.service.producing.upkeep import DEFAULT_UPKEEP, Upkeep
+from beamstream.shared.reach import check_reach_of
 
 from .handler import PERIOD_S, ReducerHandler
 
@@ -56,6 +58,7 @@ def run_reducer(
     *,
     broker: str | None = None,
     intake: Intake = DEFAULT_INTAKE,
+    upkeep: Upkeep = DEFAULT_UPKEEP,
     period_s: float = PERIOD_S,
     metrics_port: int | None = None,
 ) -> int:
@@ -71,6 +74,8 @@ def run_reducer(
         What is done.
     where, broker, intake, metrics_port
         As in `run_handler`.
+    upkeep : Upkeep
+        How the derived stream is treated: what is kept of it, for how long, and where it lies.
     period_s : float
         Shortest time between two published results [s]; after the last message one is published in any case.
 
@@ -81,8 +86,11 @@ def run_reducer(
 
     Raises
     ------
+    SharedMemoryUnavailableError
+        If results are to lie in shared memory, and none can be had from here.
     BeamstreamError
         As `run_handler`; `CannotGoOnError` where the newest result cannot be read, or another process has taken over.
     """
-    handler = ReducerHandler(reducer, from_start=intake.start == "start", period_s=period_s)
+    check_reach_of(where, broker, upkeep.tier)
+    handler = ReducerHandler(reducer, from_start=intake.start == "start", period_s=period_s, upkeep=upkeep)
     return run_handler(handler, where, broker=broker, intake=intake, metrics_port=metrics_port)

@@ -26,6 +26,7 @@ from beamstream.frame import Frame
 from beamstream.producer import Producer
 from beamstream.service.consuming.handler import StreamEnd
 from beamstream.service.processing.processor import Result
+from beamstream.service.producing.upkeep import DEFAULT_UPKEEP, Upkeep
 
 WAIT_S = 1.0
 """How long a lost or full server is waited for before the loop is asked to come again [s]: it has signals to see to."""
@@ -50,6 +51,8 @@ class ResultChain:
         Where the results go.
     broker : str
         URL of the broker.
+    upkeep : Upkeep
+        What is kept of it, for how long, where it lies, and how much is held here.
 
     Attributes
     ----------
@@ -59,9 +62,10 @@ class ResultChain:
         Whether the stream had ended by then.
     """
 
-    def __init__(self, address: Address, broker: str) -> None:
+    def __init__(self, address: Address, broker: str, upkeep: Upkeep = DEFAULT_UPKEEP) -> None:
         self.address = address
         self._broker = broker
+        self._upkeep = upkeep
         self._session = uuid.uuid4().hex
         self._producer: Producer | None = None
         self._pending: Future[str] | None = None
@@ -94,7 +98,15 @@ class ResultChain:
     def open(self, metadata: Mapping[str, Any]) -> None:
         """Open the derived stream."""
         self._producer = Producer(
-            self.address, broker=self._broker, metadata=metadata, block_timeout_s=WAIT_S, retry_timeout_s=None
+            self.address,
+            broker=self._broker,
+            metadata=metadata,
+            block_timeout_s=WAIT_S,
+            retry_timeout_s=None,
+            keep=self._upkeep.keep,
+            retain_s=self._upkeep.retain_s,
+            queue_bytes=self._upkeep.queue_bytes,
+            tier=self._upkeep.tier,
         )
 
     def publish(self, result: Result, metadata: Mapping[str, Any], state: Mapping[str, Any]) -> None:
