@@ -95,8 +95,8 @@ def read_presence(server: Server) -> Presence | None:
         flaw=fields.get("flaw", ""),
         spilling=fields.get("spilling") == "1",
         shared=fields.get("shared", ""),
-        fetch=fields.get("fetch", ""),
         shared_flaw=fields.get("shared_flaw", ""),
+        fetch=fields.get("fetch", ""),
         **{name: _number(fields.get(name)) for name in _NUMBERS},
     )
 

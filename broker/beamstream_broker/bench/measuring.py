@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from beamstream.address import Address, SourceAddress
+from beamstream.producer.producer import MAX_MESSAGE_ID
 
 from .crew import Crew, Member
 from .errors import IncompleteRunError, TooLittleMemoryError
@@ -93,8 +94,6 @@ class Bench:
         ------
         IncompleteRunError
             If not every message was delivered to every group.
-        TooLittleMemoryError
-            If the server has no room for some of them.
         WorkerFailedError
             If a process failed.
         """
@@ -155,13 +154,23 @@ class Bench:
         self._check(f"{frame_text(size)}, {case.tier}", sent, reads, groups)
         return outcome
 
-    def _most_messages(self, size: int) -> int:
-        """Return how many messages may be sent in one go: somebody's memory is never filled."""
+    def check_room(self, size: int) -> int:
+        """Return how many messages of a size the server has room for.
+
+        Raises
+        ------
+        TooLittleMemoryError
+            If these are too few.
+        """
         n_fitting = self._target.room_bytes // (size + INDEX_BYTES)
         if n_fitting < LEAST_WINDOW * 2:
             needed_bytes = LEAST_WINDOW * 2 * size * self._target.memory_bytes // max(1, self._target.room_bytes)
             raise TooLittleMemoryError(self._target.memory_bytes, needed_bytes, size)
-        return 2**53 - 1 if self._target.is_ours else n_fitting
+        return n_fitting
+
+    def _most_messages(self, size: int) -> int:
+        """Return how many messages may be sent in one go: somebody's memory is never filled."""
+        return MAX_MESSAGE_ID if self._target.is_ours else self.check_room(size)
 
     def _window_messages(self, size: int) -> int:
         return max(LEAST_WINDOW, min(WINDOW_MESSAGES, self.window_bytes // size))

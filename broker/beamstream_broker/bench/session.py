@@ -16,12 +16,13 @@ from beamstream.address import SourceAddress
 from beamstream_broker.memory import measure_memory
 
 from .ceilings import measure_disk, measure_memcpy, redis_ceiling, socket_ceiling
-from .crew import Crew
+from .crew import ANSWER_TIMEOUT_S, Crew
+from .disks import disk_room
 from .errors import IncompleteRunError, TierNotHadError, WorkerFailedError
 from .findings import Ceiling, Findings, Host, Left, Result, frame_text
 from .measuring import DISK_BYTES, Bench
 from .plan import Case, Plan
-from .target import Target, bare_prefix, disk_room
+from .target import Target, bare_prefix
 from .workload import takes_tier
 
 BEAMTIME = "stream-bench"
@@ -74,7 +75,7 @@ class Session:
         self._ceilings: list[Ceiling] = []
         self._results: list[Result] = []
         self._left: list[Left] = []
-        self._source = SourceAddress(BEAMTIME, f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}")
+        self._source = SourceAddress(BEAMTIME, f"bench-{os.getpid()}-{secrets.token_hex(4)}")
 
     def run(self) -> Findings:
         """Measure everything.
@@ -85,12 +86,17 @@ class Session:
             See `Bench.measure`.
         """
         measured_at = datetime.now(UTC).isoformat(timespec="seconds")
+        host = describe_host(self._target)
         reasons = {case: self._why_not(case) for case in self._plan.cases}
         with contextlib.ExitStack() as stack:
             # After the crew has ended: nobody writes any more then.
             stack.callback(self._target.delete_all, self._source)
-            crew = stack.enter_context(Crew(self._plan.n_readers, self._target.check))
+            crew = stack.enter_context(
+                Crew(self._plan.n_readers, self._target.check, ANSWER_TIMEOUT_S + 2 * self._plan.seconds)
+            )
             bench = Bench(self._target, crew, self._source, self._plan.seconds)
+            for size in self._plan.sizes:
+                bench.check_room(size)
             self._measure_machine()
             for size in self._plan.sizes:
                 self._measure_ceilings(crew, size)
@@ -99,7 +105,7 @@ class Session:
                         self._measure(bench, case, reasons[case])
         return Findings(
             measured_at=measured_at,
-            host=describe_host(self._target),
+            host=host,
             broker=None if self._target.is_ours else self._target.server.shown_url,
             memory_bytes=self._target.memory_bytes,
             seconds=self._plan.seconds,
@@ -174,6 +180,10 @@ class Session:
         reason = ""
         if case.tier == "shared" and not takes_tier():
             reason = "this version has no shared memory tier"
+        elif case.tier == "shared" and not self._target.is_ours:
+            reason = (
+                "what others have in somebody's shared memory cannot be seen, and would have to go; leave out --broker"
+            )
         elif case.tier == "disk" and not self._target.is_ours:
             reason = "payloads of somebody's broker are not moved to disk before their time; leave out --broker"
         elif case.tier == "disk":
@@ -212,6 +222,7 @@ def describe_host(target: Target) -> Host:
         python=platform.python_version(),
         beamstream=version("beamstream"),
         server=target.server.check(),
+        load_before=os.getloadavg()[0],
     )
 
 

@@ -18,13 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beamstream.address import Address, SourceAddress
+from beamstream.presence import read_presence
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.put_back import put_back
 from beamstream.sizes import format_bytes
 from beamstream.state import read_state
 from beamstream.streams import delete_stream, list_sources, list_streams, newest_streams
+from beamstream_broker.embedded import MINIMUM_MEMORY_BYTES
+from beamstream_broker.errors import MemoryLimitError
 from beamstream_broker.guarded import GuardedChild
+from beamstream_broker.memory import measure_memory
 from beamstream_broker.retention import HIGH_WATER
 
 from .ceilings import forget_pages
@@ -37,6 +41,10 @@ POLL_S = 0.02
 
 ROOM_SHARE = HIGH_WATER - 0.05
 """Share of somebody's memory that is used with what is sent in one go; above `HIGH_WATER` their broker acts."""
+
+SHARING_ROOM_SHARE = 0.1
+"""The same where a broker shares out memory between its server and segments of shared memory (see `sharing.budget`):
+what is more than this on the server is taken from the segments, and what others have in them would have to go."""
 
 LEAST_ROOM_BYTES = 64 << 20
 """Least room in somebody's memory with which it is worth while to begin [bytes]."""
@@ -54,8 +62,6 @@ SCAN_KEYS = 1000
 """Keys looked at in one step when somebody's server is cleared of what an interrupted bench has left."""
 
 CLOCK_TICKS_HZ = os.sysconf("SC_CLK_TCK")
-
-MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +175,13 @@ def own_broker(memory_bytes: int, folder: Path) -> Iterator[Target]:
 
     Raises
     ------
+    MemoryLimitError
+        If no server can have so much memory.
     WorkerFailedError
         If it does not start.
     """
+    if not MINIMUM_MEMORY_BYTES <= memory_bytes <= measure_memory():
+        raise MemoryLimitError(memory_bytes, MINIMUM_MEMORY_BYTES, measure_memory())
     home = Path(tempfile.mkdtemp(prefix="stream-bench-", dir=folder))
     spill = home / "spill"
     arguments = ["broker", "run", "--json", "--memory", str(memory_bytes), "--port", "0", "--spill", str(spill)]
@@ -254,7 +264,9 @@ def measure_room(server: Server) -> tuple[int, int]:
     """
     memory = info(server, "memory")
     limit_bytes = int(memory["maxmemory"]) or int(memory["total_system_memory"]) // 2
-    return limit_bytes, int(limit_bytes * ROOM_SHARE) - int(memory["used_memory"])
+    presence = read_presence(server)
+    share = SHARING_ROOM_SHARE if presence is not None and presence.shared else ROOM_SHARE
+    return limit_bytes, int(limit_bytes * share) - int(memory["used_memory"])
 
 
 def _why_full(limit_bytes: int, room_bytes: int) -> str:
@@ -292,40 +304,3 @@ def _received(server: Server) -> dict[Address, int]:
 
 def _commands(server: Server) -> int:
     return int(info(server, "stats")["total_commands_processed"])
-
-
-def choose_folder(wanted: Path | None) -> tuple[Path, str]:
-    """Return where segments are written, and why that says nothing of a disk; empty where it does."""
-    candidates = [wanted] if wanted is not None else [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]  # noqa: S108 (a new directory is made in it)
-    for folder in candidates:
-        if folder.is_dir() and os.access(folder, os.W_OK) and file_system(folder) not in MEMORY_FILE_SYSTEMS:
-            return folder, ""
-    folder = candidates[0]
-    return folder, f"{folder} lies in memory ({file_system(folder)}), not on a disk; name a folder on one with --spill"
-
-
-def disk_room(folder: Path, needed_bytes: int) -> str:
-    """Return in words how much room a disk lacks; empty where there is enough."""
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes >= needed_bytes:
-        return ""
-    return (
-        f"{folder} has {format_bytes(free_bytes)} left and {format_bytes(needed_bytes)} are needed; "
-        "name a folder on another disk with --spill"
-    )
-
-
-def file_system(folder: Path) -> str:
-    """Return the kind of file system that a folder lies on, e.g. ``ext4``; empty where the kernel does not say."""
-    wanted, found, kind = folder.resolve(), Path(), ""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        mounted = Path(before.split()[4].replace("\\040", " "))
-        # Of two on one place the later one counts.
-        if wanted.is_relative_to(mounted) and len(mounted.parts) >= len(found.parts):
-            found, kind = mounted, after.split()[0]
-    return kind

@@ -14,11 +14,12 @@ from beamstream.errors import SharedMemoryElsewhereError, SharedMemoryUnavailabl
 
 from .messages import MAX_DESCRIPTORS, MAX_PACKET_BYTES, decode, parse_endpoint
 
+_NOT_HERE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT})
+"""What kernels say where nobody of this host, or of this container, has such a socket, or none that we may use; the
+last one where there are no such sockets at all."""
+
 TIMEOUT_S = 10.0
 """How long an answer may take [s]: a new segment takes some hundredths, where memory is short some tenths."""
-
-_NOT_HERE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.EACCES, errno.EPERM})
-"""What the kernel says where nobody of this host, or of this container, has such a socket, or none that we may use."""
 
 _TIMEVAL = struct.Struct("@ll")
 
@@ -50,18 +51,12 @@ class Connection:
         self.shown = endpoint.partition("#")[0]
         self.is_broken = False
         self._lock = threading.Lock()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(None)  # the kernel's own timeouts, so that a look need not wait
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(TIMEOUT_S), 0))
         try:
-            self._socket.connect("\0" + name)
-            self._socket.send(ticket)
+            self._socket = _connect(name, ticket)
         except OSError as error:
-            lost = self._lost(error)
             if error.errno in _NOT_HERE:
-                raise SharedMemoryElsewhereError(lost.url, lost.reason) from error
-            raise lost from error
+                raise SharedMemoryElsewhereError(self.shown, error.strerror or str(error)) from error
+            raise self._unavailable(error) from error
 
     def check(self) -> None:
         """Look whether the other side is still there.
@@ -139,6 +134,9 @@ class Connection:
         """Be of no use any more: an answer that comes too late must not be taken for the next one."""
         self.is_broken = True
         self._socket.close()
+        return self._unavailable(error)
+
+    def _unavailable(self, error: OSError) -> SharedMemoryUnavailableError:
         if isinstance(error, BlockingIOError):
             return SharedMemoryUnavailableError(self.shown, f"no answer within {TIMEOUT_S:g} s")
         return SharedMemoryUnavailableError(self.shown, error.strerror or str(error))
@@ -146,3 +144,17 @@ class Connection:
     def close(self) -> None:
         """Let it go."""
         self._socket.close()
+
+
+def _connect(name: str, ticket: bytes) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.settimeout(None)  # the kernel's own timeouts, so that a look need not wait
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(TIMEOUT_S), 0))
+        connection.connect("\0" + name)
+        connection.send(ticket)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
