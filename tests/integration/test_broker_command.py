@@ -73,11 +73,12 @@ def test_it_says_where_it_is_and_ends_when_told_to(start: Start, number: signal.
 def test_people_are_told_the_urls_and_the_next_command(start: Start) -> None:
     process = start("--port", "0", "--memory", "64MiB")
     assert process.stdout is not None
-    said = [process.stdout.readline() for _ in range(4)]
+    said = [process.stdout.readline() for _ in range(5)]
     assert "64.00 MiB" in said[0]
     assert "unix:///" in said[1]
     assert "redis://127.0.0.1:" in said[2]
-    assert said[3].startswith("next, e.g.:  stream --broker unix:///")
+    assert "fetch service    tcp://127.0.0.1:" in said[3]
+    assert said[4].startswith("next, e.g.:  stream --broker unix:///")
 
 
 def test_a_port_in_use_ends_it_with_status_1_and_a_way_out(start: Start) -> None:

@@ -98,7 +98,7 @@ class Broker:
     def __init__(self, home: Path, url: str = "") -> None:
         self.home = home
         self.url = url or f"unix://{home / 'socket'}"
-        own = ["--socket", str(home / "socket"), "--port", "0", "--memory", "64MiB"]
+        own = ["--socket", str(home / "socket"), "--port", "0", "--memory", "256MiB"]
         self._where = ["--broker", url] if url else own
         self.metrics_port = 0
         self._process: subprocess.Popen[str] | None = None
@@ -175,7 +175,8 @@ def seen_from_afar(server_url: str, path: Path) -> Iterator[str]:
 
 
 def produce(url: str, ids: range, *, last: bool = True, **options: object) -> None:
-    with Producer(ADDRESS, broker=url, n_expected=N_MESSAGES, tier="shared", **options) as producer:  # type: ignore[arg-type]
+    settings = {"tier": "shared", **options}
+    with Producer(ADDRESS, broker=url, n_expected=N_MESSAGES, **settings) as producer:  # type: ignore[arg-type]
         for message_id in ids:
             producer.send(message_id, payload(message_id))
         if last:
@@ -250,10 +251,13 @@ def test_a_broker_that_is_killed_and_started_again_is_found_again(own_service: B
             wait_until(lambda: consumer.counts.n_reconnects > 2)
             own_service.start("--spill", MINE)
 
+        def produce_rest() -> None:
+            """Send most of it while the broker dies, and the last ones by way of the new one's shared memory."""
+            produce(url, range(2, N_MESSAGES - 20), last=False, retry_timeout_s=None, tier="auto")
+            produce(url, range(N_MESSAGES - 20, N_MESSAGES + 1), retry_timeout_s=None)
+
         starter = threading.Thread(target=start_again)
-        producer = threading.Thread(
-            target=produce, args=(url, range(2, N_MESSAGES + 1)), kwargs={"retry_timeout_s": None}
-        )
+        producer = threading.Thread(target=produce_rest)
         producer.start()
         ids = []
         for frame in consumer:
