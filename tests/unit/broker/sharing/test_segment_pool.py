@@ -138,6 +138,7 @@ class Sharing(RuleBasedStateMachine):
     @rule(view=consumes(views))
     def let_go(self, view: tuple[memoryview, int]) -> None:
         self.held = [one for one in self.held if one is not view]
+        view[0].release()  # whoever remembers it
 
     @rule(number=st.integers(1, 50), epoch=st.integers(0, 3))
     def read_what_may_be_gone(self, number: int, epoch: int) -> None:
