@@ -23,10 +23,7 @@ from .pool import Pool, Segment, State
 GRACE_S = 60.0
 """How long what a killed producer sent last may take to come into the index [s]."""
 
-ANY = 1 << 53
-"""More entries than there are at one place."""
-
-_FIELDS = ("created_ns", "restored_ns", "released_entry", "newest_entry", "sealed")
+_FIELDS = ("created_ns", "restored_ns", "released_entry", "newest_entry", "next", "sealed")
 
 
 class Collecting:
@@ -95,13 +92,12 @@ class Collecting:
         state = None if segment.address is None else states.get(segment.address)
         if state is None:
             return False
-        created, restored, released, newest, sealed = state
+        created, restored, released, newest, next_id, sealed = state
         if segment.life != f"{(created or b'').decode()}/{(restored or b'').decode()}":
             return True  # deleted, or made anew: no entry leads there
-        if segment.last is None and segment.is_known:
-            # In a sealed stream nothing waits any more: what waited is there, or was never taken.
-            waits = segment.held_id > 0 and sealed != b"1"
-            segment.last = max(_place(newest), (segment.held_id, ANY) if waits else START)
+        # In a sealed stream nothing waits any more: what waited is there, or was never taken.
+        if segment.last is None and segment.is_known and (segment.held_id < int(next_id or 0) or sealed == b"1"):
+            segment.last = _place(newest)
         return segment.last is not None and _place(released) >= segment.last
 
 

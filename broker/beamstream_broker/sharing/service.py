@@ -86,7 +86,7 @@ class SharingService:
         self.endpoint = format_endpoint(name, self._ticket)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.bind("\0" + name)
-        self._socket.listen(64)
+        self._socket.listen(MAX_CLIENTS)
         self._clients: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()

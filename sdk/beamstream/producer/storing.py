@@ -176,6 +176,7 @@ class Storing:
             log.warning("%s no longer goes into the shared memory that it went into: %s", self._keys.address, why)
         self.close()
         self.forget()
+        self._look_at = 0.0
 
     def location(self, payload_id: PayloadId) -> Location | None:
         """Return where in shared memory a payload was put; None where it was not."""
