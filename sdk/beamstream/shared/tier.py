@@ -56,7 +56,9 @@ class SharedTier:
             from .reading import open_reader  # and with it NumPy, only where there is something to be read
 
             presence = read_presence(self._server)
-            if presence is None or not presence.shared:
+            if presence is None:  # it may be busy, or stopped: what cannot be had now is never taken for gone
+                raise SharedMemoryUnavailableError(self._server.shown_url, "its broker has not been seen for a while")
+            if not presence.shared:
                 return [None] * len(places)  # whoever kept them is gone, and they with it
             self._reader = open_reader(presence.shared)
             self._endpoint = presence.shared
