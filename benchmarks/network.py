@@ -71,7 +71,7 @@ def produce(url: str, orders: Connection) -> None:
     while order := orders.recv():
         payload_bytes, n_messages, address = order
         payloads = payloads_of(payload_bytes)
-        with Producer(address, broker=url, n_expected=n_messages) as producer:
+        with Producer(address, broker=url, n_expected=n_messages, tier="memory") as producer:
             orders.send("ready")
             orders.recv()
             used_s, began_ns = time.process_time(), time.monotonic_ns()

@@ -10,9 +10,11 @@ A producer and the reader of one group, each a process, with `stream broker run`
     one       one reading of 4 bytes as an array at the rate: a 0D detector
     hundred   the same readings, a hundred to a message
 
-CPU is that of the whole process while messages go, in shares of one core and in microseconds for each message. Delay is
-from `send` to the reader's loop, of every message. The rate is from the first `send` to the last delivery. Ends with
-status 1 where a message is missing, not in order or not what was sent, or where a paced run does not keep its rate.
+CPU is that of the whole process while messages go, in shares of one core and in microseconds for each message; that of
+a paced producer has what its pacing takes, which is measured as well. Delay is from `send` to the reader's loop, of
+every message. The rate is from the first `send` to the last delivery. A few messages go before all that, so that
+connections are there. Ends with status 1 where a message is missing, not in order or not what was sent, or where a
+paced run does not keep its rate.
 """
 
 from __future__ import annotations
@@ -51,6 +53,15 @@ UNPACED_HZ = 30_000
 
 KEPT_SHARE = 0.99
 """Share of the wanted rate that counts as kept: the last message may be as late as the scheduler makes it."""
+
+N_BEFORE = 30
+"""How many messages go before what is measured."""
+
+BEFORE_EVERY_S = 0.01
+"""How far apart they are [s]."""
+
+PACING_S = 0.5
+"""For how long is measured what pacing takes [s]."""
 
 WAIT_S = 60.0
 
@@ -100,7 +111,7 @@ def cpu_of_s(pid: int) -> float:
 def sending(run: Run, producer: Producer) -> Callable[[int], object]:
     """Return what sends a message under an id."""
     if run.readings:
-        values = np.arange(run.n_messages * run.readings, dtype="<u4")
+        values = np.arange((N_BEFORE + run.n_messages) * run.readings, dtype="<u4")
 
         def send_readings(message_id: int) -> object:
             reading = values[(message_id - 1) * run.readings : message_id * run.readings]
@@ -132,26 +143,46 @@ def is_right(run: Run, frame: Frame) -> bool:
     return len(frame.payload) == run.payload_bytes and int.from_bytes(frame.payload[:8], "little") == frame.message_id
 
 
+def pace(began_s: float, number: int, rate_hz: float) -> float:
+    """Sleep until a message is due; return how late it is [s]."""
+    left_s = began_s + number / rate_hz - time.monotonic()
+    if left_s > 0:
+        time.sleep(left_s)
+    return -left_s
+
+
+def pacing_s(rate_hz: float) -> float:
+    """Return what pacing a message takes of the processor [s]."""
+    n = int(rate_hz * PACING_S) + 1
+    began_s, cpu_began_s = time.monotonic(), cpu_s()
+    for number in range(n):
+        pace(began_s, number, rate_hz)
+    return (cpu_s() - cpu_began_s) / n
+
+
 def produce(url: str, run: Run, begin: Event, said: Connection) -> None:
     """Send at a rate or as fast as it goes from `begin` on, and tell how that went."""
     with Producer(f"proof/messages/{run.name}", broker=url, block_timeout_s=WAIT_S) as producer:
         send = sending(run, producer)
+        pacing_takes_s = pacing_s(run.rate_hz) if run.rate_hz else 0.0
         said.send({"ready": True})
         begin.wait()
+        for message_id in range(1, N_BEFORE + 1):
+            send(message_id)
+            time.sleep(BEFORE_EVERY_S)
+        producer.flush()
         began_s, cpu_began_s, behind_s = time.monotonic(), cpu_s(), 0.0
         for number in range(run.n_messages):
             if run.rate_hz:
-                left_s = began_s + number / run.rate_hz - time.monotonic()
-                if left_s > 0:
-                    time.sleep(left_s)
-                behind_s = max(behind_s, -left_s)
-            send(number + 1)
+                behind_s = max(behind_s, pace(began_s, number, run.rate_hz))
+            send(N_BEFORE + number + 1)
         producer.flush()
         done_s = time.monotonic() - began_s
         used_s = cpu_s() - cpu_began_s
         n_failed = producer.counts.n_failed
         producer.finish()
-    said.send({"began_s": began_s, "done_s": done_s, "cpu_s": used_s, "behind_s": behind_s, "n_failed": n_failed})
+    told = {"began_s": began_s, "done_s": done_s, "cpu_s": used_s, "behind_s": behind_s, "n_failed": n_failed}
+    said.send({**told, "pacing_s": pacing_takes_s})
 
 
 def consume(url: str, run: Run, said: Connection) -> None:
@@ -161,16 +192,17 @@ def consume(url: str, run: Run, said: Connection) -> None:
     ended_s = cpu_began_s = 0.0
     with Consumer(f"proof/messages/{run.name}", broker=url, group="reader", timeout_s=WAIT_S) as frames:
         said.send({"ready": True})
-        cpu_began_s = cpu_s()
         for frame in frames:
             delays_s.append((time.time_ns() - frame.header.timestamp_ns) / 1e9)
             n_messages += 1
             n_wrong += frame.message_id != n_messages or not is_right(run, frame)
-            if n_messages == run.n_messages:
+            if n_messages == N_BEFORE:
+                cpu_began_s = cpu_s()
+            elif n_messages == N_BEFORE + run.n_messages:
                 ended_s = time.monotonic()
         used_s = cpu_s() - cpu_began_s
-    found = {"n_messages": n_messages, "n_wrong": n_wrong, "ended_s": ended_s, "cpu_s": used_s}
-    said.send({**found, "delays_s": np.quantile(delays_s or [0.0], (0.5, 0.99, 1)).tolist()})
+    found = {"n_messages": n_messages - N_BEFORE, "n_wrong": n_wrong, "ended_s": ended_s, "cpu_s": used_s}
+    said.send({**found, "delays_s": np.quantile(delays_s[N_BEFORE:] or [0.0], (0.5, 0.99, 1)).tolist()})
 
 
 def measure(run: Run) -> dict[str, Any]:
@@ -204,6 +236,7 @@ def measure(run: Run) -> dict[str, Any]:
         **dict(zip(("delay_median_s", "delay_99_s", "delay_longest_s"), read["delays_s"], strict=True)),
         "cores": {side: one / seconds for side, one in used_s.items()},
         "us_per_message": {side: 1e6 * one / run.n_messages for side, one in used_s.items()},
+        "pacing_us_per_message": 1e6 * sent["pacing_s"],
     }
 
 
@@ -236,6 +269,7 @@ def main() -> int:
                 f"{1e3 * one['delay_median_s']:.2f} ms (99 %: {1e3 * one['delay_99_s']:.2f} ms, longest "
                 f"{1e3 * one['delay_longest_s']:.1f} ms); CPU per message "
                 + ", ".join(f"{side} {us:.1f} µs" for side, us in one["us_per_message"].items())
+                + (f" (pacing {one['pacing_us_per_message']:.1f} µs)" if one["wanted_hz"] else "")
                 + "; cores "
                 + ", ".join(f"{cores:.2f}" for cores in one["cores"].values())
                 + "; none missing"

@@ -65,7 +65,8 @@ def run(
         str,
         typer.Option(
             metavar="ENDPOINT",
-            help="Where readers that do not see DIR get from; tcp://0.0.0.0:5557 for other hosts, or off.",
+            help="Where readers get from that see neither shared memory nor DIR; tcp://0.0.0.0:5557 for other hosts, "
+            "or off.",
             show_default="a free port that only this host reaches",
         ),
     ] = LOOPBACK,
@@ -112,7 +113,8 @@ def run(
         flaw = "its server is not its own; start it with --shared-memory SIZE" if shared_bytes is None else why_none()
         budget = None if flaw or shared_bytes is None else Budget(server, None, shared_bytes)
         _warn_of(flaw if shared_bytes is not None else "")
-        with fetch_service(spill, where) as serving, sharing_service(budget) as sharing:
+        pool = None if budget is None else budget.pool
+        with sharing_service(budget) as sharing, fetch_service(spill, where, pool) as serving:
             service = BrokerService(server, spill, None, serving, ages, sharing, flaw)
             return _attach(server, service, serving, metrics_port, as_json=as_json)
     embedded = EmbeddedServer(
@@ -128,7 +130,8 @@ def run(
         flaw = "it runs with --shared-memory off" if shared_memory == OFF else why_none()
         budget = None if flaw else Budget(server, embedded.memory_bytes, shared_bytes)
         _warn_of(flaw if shared_memory != OFF else "")
-        with fetch_service(spill, where) as serving, sharing_service(budget) as sharing:
+        pool = None if budget is None else budget.pool
+        with sharing_service(budget) as sharing, fetch_service(spill, where, pool) as serving:
             service = BrokerService(server, spill, embedded, serving, ages, sharing, flaw)
             return service.run(lambda: _announce_embedded(embedded, serving, as_json=as_json), metrics_port)
 
@@ -199,7 +202,7 @@ def _announce_embedded(embedded: EmbeddedServer, serving: FetchService | None, *
 
 def _say_who_serves(serving: FetchService | None) -> None:
     if serving is not None:
-        typer.echo(f"  spilled frames   {serving.address}")
+        typer.echo(f"  fetch service    {serving.address}")
 
 
 def _print_json(*, url: str, tcp_url: str | None, server_pid: int | None, serving: FetchService | None) -> None:

@@ -73,7 +73,7 @@ class BrokerService:
         The server, where it is ours: with closed doors, which are opened when the streams on disk are back in it. If it
         dies it is started again.
     fetch : FetchService, optional
-        Who serves the segments to readers that do not see them.
+        Who serves shared memory and segments to readers that do not see them.
     sharing : SharingService, optional
         Who gives segments of shared memory to processes of this host.
     sharing_flaw : str
@@ -229,7 +229,12 @@ class BrokerService:
 
     def _presence(self) -> Presence:
         presence = Presence(
-            host=socket.gethostname(), pid=os.getpid(), folder="", flaw="", shared_flaw=self._sharing_flaw
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            folder="",
+            flaw="",
+            shared_flaw=self._sharing_flaw,
+            fetch="" if self._fetch is None else self._fetch.endpoint,
         )
         if self._sharing is not None:
             levels = self._sharing.levels()

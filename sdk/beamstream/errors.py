@@ -220,11 +220,11 @@ class BufferFullError(ServerError):
 
 
 class FetchError(ServerError):
-    """The fetch service of a broker, which reads from its disk what has left memory, could not be used."""
+    """The fetch service of a broker, which gives what lies on its disk or in its shared memory, could not be used."""
 
 
 class FetchUnavailableError(FetchError, ServerUnavailableError):
-    """Nobody gives what lies on the broker's disk now; the messages are not lost, and asking again is safe."""
+    """Nobody gives what lies on the broker's host now; the messages are not lost, and asking again is safe."""
 
     def __init__(self, url: str, reason: str, waited_s: float = 0.0) -> None:
         self.url = url
@@ -233,9 +233,9 @@ class FetchUnavailableError(FetchError, ServerUnavailableError):
         waited = f" after {waited_s:.1f} s of trying" if waited_s else ""
         FetchError.__init__(
             self,
-            f"payloads that lie on the broker's disk cannot be had from {url}{waited} ({reason}); start "
-            "'stream broker run --spill DIR' there again, with --fetch tcp://0.0.0.0:5557 for other hosts, "
-            "or mount its folder under the same path",
+            f"payloads that lie on the broker's host cannot be had from {url}{waited} ({reason}); start "
+            "'stream broker run' there again, with --fetch tcp://0.0.0.0:5557 for other hosts; what is on its disk is "
+            "read without that where --spill DIR is mounted under the same path",
         )
 
 
@@ -271,8 +271,13 @@ class SharedMemoryUnavailableError(SharedMemoryError, ServerUnavailableError):
         SharedMemoryError.__init__(
             self,
             f"shared memory cannot be had from {url}{waited} ({reason}); it needs 'stream broker run' on this host, "
-            "without --shared-memory off; --tier memory does without",
+            "without --shared-memory off; readers on other hosts need its --fetch tcp://0.0.0.0:5557; producers do "
+            "without by --tier memory",
         )
+
+
+class SharedMemoryElsewhereError(SharedMemoryUnavailableError):
+    """Nobody on this host listens where the broker's segments are given out: it is another host's, or has ended."""
 
 
 class SharedMemoryProtocolError(SharedMemoryError, CorruptDataError):

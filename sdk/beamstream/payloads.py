@@ -13,6 +13,7 @@ from .dataset import PayloadId, Stored
 from .frame import Payload
 from .protocol import StreamKeys
 from .protocol.client import Server
+from .protocol.storing import PayloadStore
 
 INLINE_BYTES = 8192
 """Payloads up to this size lie in the index entry [bytes]: a 2048-channel spectrum of uint32 just fits, and the index
@@ -36,13 +37,11 @@ class MemoryTier:
     def __init__(self, server: Server, keys: StreamKeys) -> None:
         self._server = server
         self._keys = keys
+        self._store = PayloadStore(server)
 
     def store(self, payloads: Sequence[tuple[PayloadId, Payload]]) -> list[Exception | None]:
-        """Store payloads in one round trip."""
-        answers = self._server.pipeline(
-            [("SET", self._keys.payload(*payload_id), payload) for payload_id, payload in payloads]
-        )
-        return [answer if isinstance(answer, Exception) else None for answer in answers]
+        """Store payloads in one round trip; of what is stored again after a failure, what was not taken."""
+        return self._store.store([(self._keys.payload(*payload_id), payload) for payload_id, payload in payloads])
 
     def fetch(self, wanted: Sequence[PayloadId]) -> Sequence[Payload | None]:
         """Fetch payloads in one round trip; large ones are views of memory that is used again when they are gone."""

@@ -46,6 +46,9 @@ class Presence:
     shared_taken_bytes, shared_limit_bytes : int or None
         How much of shared memory holds payloads or is with producers, and how much of it there may be [bytes]; None
         where it is not said.
+    fetch : str
+        Who gives payloads to those who see neither its shared memory nor its folder (`beamstream.fetch`); empty where
+        nobody does.
     """
 
     host: str
@@ -59,13 +62,14 @@ class Presence:
     shared_flaw: str = ""
     shared_taken_bytes: int | None = None
     shared_limit_bytes: int | None = None
+    fetch: str = ""
 
 
 def announce(server: Server, presence: Presence) -> None:
     """Say that a broker is there; works while the server's memory is full, too."""
     fields: list[str | int] = ["host", presence.host, "pid", presence.pid]
     fields += ["folder", presence.folder, "flaw", presence.flaw, "spilling", int(presence.spilling)]
-    fields += ["shared", presence.shared, "shared_flaw", presence.shared_flaw]
+    fields += ["shared", presence.shared, "shared_flaw", presence.shared_flaw, "fetch", presence.fetch]
     for name in _NUMBERS:
         number = getattr(presence, name)
         fields += [] if number is None else [name, number]
@@ -92,6 +96,7 @@ def read_presence(server: Server) -> Presence | None:
         spilling=fields.get("spilling") == "1",
         shared=fields.get("shared", ""),
         shared_flaw=fields.get("shared_flaw", ""),
+        fetch=fields.get("fetch", ""),
         **{name: _number(fields.get(name)) for name in _NUMBERS},
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .dataset import PayloadId
+from .dataset import PayloadId, Stored
 from .errors import CorruptDataError
 from .frame import Payload
 from .protocol import StreamKeys
@@ -112,7 +112,8 @@ class SpilledTier:
                 if not settled and payload_id[0] <= note.last_id:
                     elsewhere.append(place)
             if elsewhere and (note.endpoint or stream is None):
-                asked = self._fetcher().fetch(note.endpoint, note.created_ns, [wanted[place] for place in elsewhere])
+                left = [Stored(wanted[place], None, 0) for place in elsewhere]
+                asked = self._fetcher().fetch(note.endpoint, note.created_ns, left, note.host)
                 for place, payload in zip(elsewhere, asked, strict=True):
                     found[place] = payload
             return found

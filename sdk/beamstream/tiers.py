@@ -28,7 +28,7 @@ class TieredPayloads:
     def __init__(self, server: Server, keys: StreamKeys) -> None:
         self._closed = threading.Event()
         self._memory = MemoryTier(server, keys)
-        self._shared = SharedTier(server)
+        self._shared = SharedTier(server, keys, self._closed)
         self._disk = SpilledTier(server, keys, self._closed)
 
     def fetch(self, wanted: Sequence[Stored]) -> list[Payload | None]:

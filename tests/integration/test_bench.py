@@ -19,8 +19,10 @@ import redis
 
 from beamstream import Producer
 from beamstream.cli.root import run
+from beamstream.presence import Presence, announce
+from beamstream.protocol.client import Server
 from beamstream_broker.bench.errors import BrokerNotIdleError
-from beamstream_broker.bench.target import file_system, somebodys_broker
+from beamstream_broker.bench.target import file_system, measure_room, somebodys_broker
 from beamstream_broker.embedded import EmbeddedServer
 
 PATIENCE_S = 60.0
@@ -153,8 +155,17 @@ def test_one_that_is_named_on_the_command_line_is_meant(line: list[str], capsys:
 def test_a_tier_that_was_asked_for_and_cannot_be_had_is_an_error(
     broker: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["bench", "--broker", broker, "--tier", "disk", "--size", "64KiB", "--seconds", "0.05"]) == 1
+    assert run(["bench", "--broker", broker, "--tier", "disk", "--size", "64KiB", "--seconds", "0.05"]) == 2
     assert "payloads of somebody's broker are not moved to disk before their time" in capsys.readouterr().err
+
+
+def test_what_a_broker_shares_out_with_segments_is_not_taken_from_them(broker: str) -> None:
+    server = Server(broker)
+    limit_bytes, room_bytes = measure_room(server)
+    assert 0.7 * limit_bytes < room_bytes < 0.8 * limit_bytes
+    announce(server, Presence(host="here", pid=1, folder="", flaw="", shared="somewhere"))
+    assert measure_room(server)[1] < 0.1 * limit_bytes
+    server.close()
 
 
 def test_a_file_that_cannot_be_written_is_found_before_anything_is_measured(

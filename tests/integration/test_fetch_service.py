@@ -15,6 +15,7 @@ import xxhash
 import zmq
 
 from beamstream import Address
+from beamstream.dataset import Stored
 from beamstream.errors import FetchRefusedError, FetchUnavailableError
 from beamstream.fetch import (
     MAX_ITEMS,
@@ -50,14 +51,15 @@ def payload(message_id: int) -> bytes:
     return message_id.to_bytes(8, "big") * (PAYLOAD_BYTES // 8)
 
 
-WANTED = [(n, xxhash.xxh3_64_intdigest(payload(n))) for n in range(1, N_MESSAGES + 1)]
+WANTED = [Stored((n, xxhash.xxh3_64_intdigest(payload(n))), None, 0) for n in range(1, N_MESSAGES + 1)]
+PAYLOADS = [payload(n) for n in range(1, N_MESSAGES + 1)]
 
 
 def write_stream(root: Path, address: Address, created_ns: int, n_messages: int) -> Path:
     folder = stream_folder(root, address)
     with StreamWriter(folder, address) as writer:
         writer.set_state({b"created_ns": b"%d" % created_ns})
-        for number, checksum in WANTED[:n_messages]:
+        for (number, checksum), _, _ in WANTED[:n_messages]:
             header = encode_header(Header(payload_bytes=PAYLOAD_BYTES, checksum=checksum, timestamp_ns=number))
             fields = {b"h": header, b"b": b"%d" % (number * PAYLOAD_BYTES), b"n": b"%d" % number}
             writer.append_all([record_of_entry(b"%d-0" % number, fields, payload(number))])
@@ -107,7 +109,7 @@ def ask(dealer: zmq.Socket[bytes], *parts: bytes) -> Reply:
     return decode_reply(dealer.recv_multipart())
 
 
-def fetch(service: FetchService, wanted: list[tuple[int, int]] = WANTED) -> list[object]:
+def fetch(service: FetchService, wanted: list[Stored] = WANTED) -> list[object]:
     """Fetch as a consumer does."""
     tier = FetchTier(StreamKeys(ADDRESS), threading.Event())
     try:
@@ -122,17 +124,17 @@ def goes_on(service: FetchService) -> None:
 
 def test_more_than_one_reply_holds_comes_in_several(service: FetchService) -> None:
     assert N_MESSAGES * PAYLOAD_BYTES > 2 * MAX_REPLY_BYTES
-    assert fetch(service) == [payload(n) for n, _ in WANTED]
+    assert fetch(service) == PAYLOADS
     wait_until(lambda: service.queued_bytes == 0)
 
 
 def test_what_is_not_there_is_said_to_be_absent(service: FetchService) -> None:
-    assert fetch(service, [(99, 1), WANTED[0]]) == [None, payload(1)]
+    assert fetch(service, [Stored((99, 1), None, 0), WANTED[0]]) == [None, payload(1)]
     assert service.counts.n_absent == 1
 
 
 def test_another_payload_than_the_wanted_one_is_not_given(service: FetchService, stranger: zmq.Socket[bytes]) -> None:
-    reply = ask(stranger, encode_request(request(service, wanted=[(1, 1)])))
+    reply = ask(stranger, encode_request(request(service, wanted=[Stored((1, 1), None, 0)])))
     assert reply.items == [(ItemStatus.DAMAGED, None)]
     assert "XXH3" in reply.reason
 
@@ -167,7 +169,7 @@ def test_requests_for_what_is_not_theirs_are_refused(
 
 def hostile(service: FetchService) -> Iterator[tuple[bytes, ...]]:
     good = encode_request(request(service))
-    begin = len(good) - 18 - len(str(ADDRESS))
+    begin = len(good) - 38 - len(str(ADDRESS))
     yield (b"",)
     yield (b"", good)
     yield (good, good)
@@ -223,7 +225,7 @@ def test_a_reader_that_takes_nothing_holds_no_more_than_its_share_and_nobody_up(
         stranger.send(encode_request(request(service, request_id=number, wanted=[WANTED[number % N_MESSAGES]])))
     wait_until(lambda: seen.append(service.queued_bytes) or service.counts.n_busy > 10)  # type: ignore[func-returns-value]
     assert 0 < max(seen) <= READER_LIMIT_BYTES
-    assert fetch(service) == [payload(n) for n, _ in WANTED]
+    assert fetch(service) == PAYLOADS
     stranger.close(0)
     wait_until(lambda: service.queued_bytes == 0)
 
@@ -273,7 +275,7 @@ def test_a_reader_of_a_later_version_is_refused_and_not_kept_waiting() -> None:
 
         def refuse() -> None:
             reader, _ = router.recv_multipart()
-            router.send_multipart([reader, b"bsf\x01" + bytes(7) + b"\x01\x01\x00\x03\x00\x00old"])
+            router.send_multipart([reader, b"bsf\x02" + bytes(7) + b"\x01\x01\x00\x03\x00\x00old"])
 
         thread = threading.Thread(target=refuse)
         thread.start()

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from beamstream import Header
 from beamstream.errors import EntryError
-from beamstream.protocol import decode_header, encode_header, entry, fields_of, read_answer, read_entry
+from beamstream.protocol import decode_header, encode_header, fields_of, layouts, read_answer, read_entry
 
 FIXED = encode_header(Header(payload_bytes=3, checksum=5, timestamp_ns=7))[:25]
 
 numbers = st.one_of(st.integers(-1, 5), st.booleans(), st.floats(0, 3), st.sampled_from([np.int64(1), np.uint8(2)]))
 shapes = st.one_of(st.none(), st.lists(numbers, max_size=3).map(tuple), st.lists(numbers, max_size=3))
-layouts = st.fixed_dictionaries(
+arrays = st.fixed_dictionaries(
     {
         "codec": st.sampled_from(["none", "lz4", ""]),
         "shape": shapes,
@@ -28,12 +28,11 @@ layouts = st.fixed_dictionaries(
 )
 values = st.one_of(st.none(), st.integers(-1, 5), st.text(max_size=3), st.lists(st.integers(-1, 9), max_size=3))
 maps = st.dictionaries(st.sampled_from("csdmnpax"), values).map(msgpack.packb)
-written = layouts.map(lambda layout: encoded(layout)[25:]).filter(bool)
+written = arrays.map(lambda layout: encoded(layout)[25:]).filter(bool)
 
 
 def forget() -> None:
-    entry._layouts.clear()
-    entry._pack_layout.cache_clear()
+    layouts.forget_layouts()
 
 
 def outcome(work: Callable[[], Any]) -> object:
@@ -48,7 +47,7 @@ def encoded(layout: dict[str, Any]) -> bytes:
     return found if isinstance(found, bytes) else b""
 
 
-@given(st.lists(layouts, max_size=6))
+@given(st.lists(arrays, max_size=6))
 def test_a_header_is_packed_the_same_whatever_was_packed_before(several: list[dict[str, Any]]) -> None:
     alone = []
     for layout in several:
@@ -74,7 +73,7 @@ def test_what_is_remembered_is_bounded_and_not_shared_where_it_can_be_changed() 
     forget()
     packed = [encode_header(Header(payload_bytes=3, checksum=5, timestamp_ns=7, shape=(n,))) for n in range(1000)]
     assert [decode_header(one).shape for one in packed] == [(n,) for n in range(1000)]
-    assert len(entry._layouts) <= entry.LAYOUTS
+    assert len(layouts._read) <= layouts.LAYOUTS
     one, other = decode_header(packed[0]), decode_header(packed[0])
     assert one == other
     assert one.metadata is not other.metadata

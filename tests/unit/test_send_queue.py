@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from beamstream.producer.queue import ENTRY_OVERHEAD_BYTES, Outgoing, SendQueue
+import pytest
+
+from beamstream.producer.queue import ENTRY_OVERHEAD_BYTES, GATHER_BYTES, Outgoing, SendQueue
 
 
 def outgoing(message_id: int, payload_bytes: int) -> Outgoing:
@@ -120,3 +122,58 @@ def test_gathering_ends_with_the_queue() -> None:
         taken = pool.submit(queue.take, 9, 10**6, HOURS_S)
         queue.close()
         assert ids(taken.result(timeout=10)) == [2]
+
+
+@pytest.fixture
+def loaded_queue(monkeypatch: pytest.MonkeyPatch) -> SendQueue:
+    """Return a queue without a time to gather in, from which two messages were taken at once just now."""
+    monkeypatch.setattr("beamstream.producer.queue.GATHER_LOAD_S", HOURS_S)
+    queue = SendQueue(10**8)
+    queue.put(outgoing(1, 1), 0)
+    queue.put(outgoing(2, 1), 0)
+    queue.done(queue.take(9, 10**8, 0))
+    return queue
+
+
+def test_who_waits_for_each_message_before_the_next_is_never_kept_waiting(loaded_queue: SendQueue) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        for message_id in range(3, 9):
+            taken = pool.submit(loaded_queue.take, 9, 10**8, HOURS_S)
+            loaded_queue.put(outgoing(message_id, 1), 0)
+            if message_id == 3:
+                loaded_queue.hurry()
+            batch = taken.result(timeout=10)
+            assert ids(batch) == [message_id]
+            loaded_queue.done(batch)
+
+
+def test_under_load_messages_are_gathered_until_somebody_waits_for_one(loaded_queue: SendQueue) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        loaded_queue.put(outgoing(3, 1), 0)
+        taken = pool.submit(loaded_queue.take, 9, 10**8, HOURS_S)
+        loaded_queue.put(outgoing(4, 1), 0)
+        assert not taken.done()
+        loaded_queue.hurry()
+        assert ids(taken.result(timeout=10)) == [3, 4]
+
+
+def test_bytes_that_are_worth_a_call_are_not_kept_waiting(loaded_queue: SendQueue) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(loaded_queue.take, 9, 10**8, HOURS_S)
+        loaded_queue.put(outgoing(3, 1), 0)
+        loaded_queue.put(outgoing(4, GATHER_BYTES), 0)
+        assert ids(taken.result(timeout=10)) == [3, 4]
+
+
+def test_nobody_who_takes_misses_what_several_put() -> None:
+    queue = SendQueue(20 * ENTRY_OVERHEAD_BYTES)
+    with ThreadPoolExecutor(4) as pool:
+        putting = [pool.submit(lambda: [queue.put(outgoing(1, 1), 30) for _ in range(300)]) for _ in range(4)]
+        n_taken = 0
+        while n_taken < 1200:
+            batch = queue.take(7, 10**6, 30)
+            assert batch
+            n_taken += len(batch)
+            queue.done(batch)
+        assert all(all(one.result(10)) for one in putting)
+    assert (queue.queued_bytes, queue.n_unfinished) == (0, 0)

@@ -143,6 +143,8 @@ def set_and_get(url: str, prefix: str, size: int, seconds: float) -> dict[str, A
     n = 0
     try:
         with redis.Redis.from_url(url) as client:
+            for key in keys:  # the server's first touch of memory is not what is measured
+                client.set(key, payloads[0])
             began_s = now_s = time.monotonic()
             while not n or now_s < began_s + seconds:
                 key = keys[n % len(keys)]
@@ -154,25 +156,6 @@ def set_and_get(url: str, prefix: str, size: int, seconds: float) -> dict[str, A
     except redis.RedisError as error:
         return {"refusal": str(error)}
     return {"n": n, "duration_s": now_s - began_s}
-
-
-def warm_up(url: str, prefix: str, n_bytes: int, seconds: float) -> dict[str, Any]:
-    """Have a server touch memory that it will use: the first touch costs several times what the next ones do.
-
-    Parameters
-    ----------
-    n_bytes, seconds
-        Most that is touched [bytes], and for how long at most [s].
-    """
-    block, keys = make_payloads(BLOCK_BYTES)[0], list[str]()
-    with redis.Redis.from_url(url) as client:
-        ends_s = time.monotonic() + seconds
-        while len(keys) * BLOCK_BYTES < n_bytes and time.monotonic() < ends_s:
-            keys.append(f"{prefix}:{len(keys)}")
-            client.set(keys[-1], block)
-        if keys:
-            client.delete(*keys)
-    return {"n_bytes": len(keys) * BLOCK_BYTES}
 
 
 def redis_ceiling(size: int, told: dict[str, Any]) -> Ceiling:

@@ -28,8 +28,9 @@ from .showing import Showing
 from .table import print_findings
 from .target import Target, choose_folder, own_broker, somebodys_broker
 
-MEMORY_BYTES, QUICK_MEMORY_BYTES = 2 << 30, 1 << 30
-"""Memory of the bench's own server [bytes]: within seconds all of it is in use, and used again, as on a long run."""
+MEMORY_SHARE, QUICK_MEMORY_SHARE = 2, 4
+"""What part of a broker's usual memory the bench's own has, a half or a quarter: within seconds all of it is in use and
+used again, as on a long run, and what one tier has touched lies about while another one is measured."""
 
 
 class TierName(StrEnum):
@@ -76,12 +77,16 @@ def bench(
     rate: Annotated[
         float | None,
         typer.Option(
-            metavar="HZ", min=0.1, help="Frames per second for latencies.", show_default="half of what goes through"
+            metavar="HZ", min=1, help="Frames per second for latencies.", show_default="half of what goes through"
         ),
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Memory of the bench's own server.", show_default="2GiB, with --quick 1GiB"),
+        typer.Option(
+            metavar="SIZE",
+            help="Memory of the bench's own server.",
+            show_default="2GiB, at most 20 % of the machine's; with --quick half of it",
+        ),
     ] = None,
     spill: Annotated[
         Path | None,
@@ -162,7 +167,7 @@ def asked_broker(ctx: typer.Context, broker: str | None) -> str | None:
 
 def own_memory(*, quick: bool) -> int:
     """Return what the bench's own server may use when nobody says how much [bytes]."""
-    return min(QUICK_MEMORY_BYTES if quick else MEMORY_BYTES, choose_memory(measure_memory()))
+    return choose_memory(measure_memory()) // (QUICK_MEMORY_SHARE if quick else MEMORY_SHARE)
 
 
 def check_writable(path: Path | None) -> None:

@@ -17,7 +17,7 @@ from .errors import WorkerFailedError
 from .progress_board import BOARD_BYTES, ProgressBoard
 
 ANSWER_TIMEOUT_S = 120.0
-"""How long one answer may take [s]: a figure takes seconds, and whoever waits gives up long before."""
+"""How long one answer may take beside what is measured [s]: whoever waits for a message gives up long before."""
 
 END_TIMEOUT_S = 5.0
 """How long a process may take to end when its input has ended, before it is killed [s]."""
@@ -41,10 +41,13 @@ class Member:
         Descriptor of the board of progress.
     check : callable
         Raises where something else has failed that the process needs.
+    patience_s : float
+        How long one answer may take [s].
     """
 
-    def __init__(self, name: str, board: int, check: Callable[[], None]) -> None:
+    def __init__(self, name: str, board: int, check: Callable[[], None], patience_s: float) -> None:
         self.name = name
+        self._patience_s = patience_s
         self._check = check
         self._heard = b""
         # Without a name: readable as long as we have it open.
@@ -86,7 +89,7 @@ class Member:
                 continue
             self._check()
             waited_s += LOOK_EVERY_S
-            if waited_s > ANSWER_TIMEOUT_S:
+            if waited_s > self._patience_s:
                 raise WorkerFailedError(self.name, f"it said nothing for {waited_s:.0f} s", "", self._log_lines())
         line, _, self._heard = self._heard.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
@@ -144,16 +147,18 @@ class Crew:
         How many.
     check : callable
         Called while somebody is waited for; raises where that makes no sense any more.
+    patience_s : float
+        How long one answer may take [s].
     """
 
-    def __init__(self, n_readers: int, check: Callable[[], None]) -> None:
+    def __init__(self, n_readers: int, check: Callable[[], None], patience_s: float) -> None:
         self._board = os.memfd_create("bench")
         os.truncate(self._board, BOARD_BYTES)
         self.board = ProgressBoard(self._board)
         self._members: list[Member] = []
         try:
             for name in ("producer", *(f"reader {number}" for number in range(1, n_readers + 1))):
-                self._members.append(Member(name, self._board, check))
+                self._members.append(Member(name, self._board, check, patience_s))
         except BaseException:
             self.close()
             raise

@@ -44,6 +44,15 @@ class TooLittleMemoryError(UsageError):
         )
 
 
+class TierNotHadError(UsageError):
+    """A tier that was asked for by name, and cannot be had here."""
+
+    def __init__(self, tier: str, reason: str) -> None:
+        self.tier = tier
+        self.reason = reason
+        super().__init__(f"--tier {tier} cannot be measured: {reason}")
+
+
 class BrokerNotIdleError(ServerError):
     """A server on which measuring would disturb others, or tell nothing because of them."""
 
@@ -70,12 +79,14 @@ class WorkerFailedError(BeamstreamError):
 class IncompleteRunError(BeamstreamError):
     """Not every message that was sent was delivered: there is no figure then."""
 
-    def __init__(self, what: str, n_sent: int, n_delivered: Sequence[int], n_failed: int) -> None:
+    def __init__(self, what: str, n_sent: int, n_delivered: Sequence[int], n_failed: int, failure: str) -> None:
         self.what = what
         self.n_sent = n_sent
         self.n_delivered = tuple(n_delivered)
         self.n_failed = n_failed
+        self.failure = failure
+        why = f" ({failure})" if failure else ""
+        given = f"; the groups were given {', '.join(map(str, n_delivered))}" if n_delivered else ""
         super().__init__(
-            f"{what}: of {n_sent} messages {n_failed} failed, and the groups were given "
-            f"{', '.join(map(str, n_delivered))}; that is no measurement"
+            f"{what}: {n_sent} messages were sent, {n_failed} more failed{why}{given}; that is no measurement"
         )

@@ -124,7 +124,8 @@ def _draw_size(root: Element, findings: Findings, size: int, top: int, axis: Dec
     first_y, last_y = top + SECTION_HEAD, top + SECTION_HEAD + ROW * len(rows)
     section = SubElement(root, "g")
     _text(section, MARGIN, top + 22, frame_text(size), "size")
-    _draw_axes(section, (ticks, unit), axis, first_y, last_y)
+    is_half = all(row.latency is None or row.latency.is_half for row in findings.results_of(size))
+    _draw_axes(section, (ticks, unit), axis, (first_y, last_y), is_half=is_half)
     for place, (row, value) in enumerate(zip(rows, values, strict=True)):
         group = SubElement(section, "g", {"class": "row"})
         y = first_y + place * ROW
@@ -141,8 +142,15 @@ def _draw_size(root: Element, findings: Findings, size: int, top: int, axis: Dec
             _draw_delays(group, row.latency, row.tier, y + ROW / 2, axis)
 
 
-def _draw_axes(section: Element, bars: tuple[list[float], str], axis: Decades | None, top: int, bottom: int) -> None:
-    ticks, unit = bars
+def _draw_axes(
+    section: Element,
+    bars: tuple[list[float], str],
+    axis: Decades | None,
+    rows: tuple[int, int],
+    *,
+    is_half: bool,
+) -> None:
+    (ticks, unit), (top, bottom) = bars, rows
     for tick in ticks:
         x = BARS_X + BARS_WIDTH * tick / ticks[-1]
         _line(section, (x, x), (top, bottom), "grid" if tick else "zero")
@@ -150,11 +158,12 @@ def _draw_axes(section: Element, bars: tuple[list[float], str], axis: Decades | 
     _text(section, BARS_X, top - 8, unit, "quiet")
     if axis is None:
         return
+    pace = " at half of it" if is_half else ""
     for decade in range(axis.first, axis.last + 1):
         x = axis.x(10.0**decade)
         _line(section, (x, x), (top, bottom), "grid")
         _text(section, x, bottom + 14, _time_text(decade), "quiet middle")
-    _text(section, DELAYS_X, top - 8, "delay: ● 50 %, ━ 90 %, | 99 %, ○ longest", "quiet")
+    _text(section, DELAYS_X, top - 8, f"delay{pace}: ● 50 %  ━ 90 %  | 99 %  ○ longest", "quiet")
 
 
 def _draw_delays(group: Element, latency: Latency, tier: str, y: float, axis: Decades) -> None:

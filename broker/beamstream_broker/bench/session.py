@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from beamstream.address import SourceAddress
-from beamstream.errors import BeamstreamError
 from beamstream_broker.memory import measure_memory
 
 from .ceilings import measure_disk, measure_memcpy, redis_ceiling, socket_ceiling
-from .crew import Crew
-from .errors import WorkerFailedError
+from .crew import ANSWER_TIMEOUT_S, Crew
+from .errors import IncompleteRunError, TierNotHadError, WorkerFailedError
 from .findings import Ceiling, Findings, Host, Left, Result, frame_text
 from .measuring import DISK_BYTES, Bench
 from .plan import Case, Plan
@@ -30,10 +29,6 @@ BEAMTIME = "stream-bench"
 
 SPARE_BYTES = 1 << 30
 """What is left to others on the disk [bytes]."""
-
-
-WARM_UP_S = 3.0
-"""How long a server of our own may touch its memory at most [s]; 2 GiB take half of that on an idle machine."""
 
 
 class Reporter(Protocol):
@@ -79,7 +74,7 @@ class Session:
         self._ceilings: list[Ceiling] = []
         self._results: list[Result] = []
         self._left: list[Left] = []
-        self._source = SourceAddress(BEAMTIME, f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}")
+        self._source = SourceAddress(BEAMTIME, f"bench-{os.getpid()}-{secrets.token_hex(4)}")
 
     def run(self) -> Findings:
         """Measure everything.
@@ -94,9 +89,12 @@ class Session:
         with contextlib.ExitStack() as stack:
             # After the crew has ended: nobody writes any more then.
             stack.callback(self._target.delete_all, self._source)
-            crew = stack.enter_context(Crew(self._plan.n_readers, self._target.check))
+            crew = stack.enter_context(
+                Crew(self._plan.n_readers, self._target.check, ANSWER_TIMEOUT_S + 2 * self._plan.seconds)
+            )
             bench = Bench(self._target, crew, self._source, self._plan.seconds)
-            self._warm_up(crew)
+            for size in self._plan.sizes:
+                bench.check_room(size)
             self._measure_machine()
             for size in self._plan.sizes:
                 self._measure_ceilings(crew, size)
@@ -114,18 +112,6 @@ class Session:
             results=self._results,
             left=self._left,
         )
-
-    def _warm_up(self, crew: Crew) -> None:
-        """Have a server of our own touch its memory, as one that has run for some time has."""
-        if self._target.is_ours:
-            self._reporter.begin("warming up")
-            crew.producer.do(
-                "warm_up",
-                url=self._target.server.url,
-                prefix=bare_prefix(self._source),
-                n_bytes=self._target.room_bytes,
-                seconds=WARM_UP_S,
-            )
 
     # --- ceilings ----------------------------------------------------------------------------------------------
 
@@ -174,29 +160,34 @@ class Session:
         try:
             for result in bench.measure(case, self._plan.rate_hz):
                 self._take(result)
-        except WorkerFailedError as error:
-            # What a `Producer` refuses when it is made; a process that died is no such thing.
-            if case.tier != "shared" or not error.kind or case.tier in self._asked_tiers:
+        except (WorkerFailedError, IncompleteRunError) as error:
+            # Only a `Producer` that says why there is no shared memory is a reason to go on without.
+            refusal = error.failure if isinstance(error, IncompleteRunError) else error.reason if error.kind else ""
+            if case.tier != "shared" or not refusal or case.tier in self._asked_tiers:
                 raise
-            self._leave(what, error.reason)
+            self._leave(what, refusal)
 
     def _why_not(self, case: Case) -> str:
         """Return in words why a case cannot be measured here; empty where it can.
 
         Raises
         ------
-        BeamstreamError
+        TierNotHadError
             If it was asked for by name.
         """
         reason = ""
         if case.tier == "shared" and not takes_tier():
             reason = "this version has no shared memory tier"
+        elif case.tier == "shared" and not self._target.is_ours:
+            reason = (
+                "what others have in somebody's shared memory cannot be seen, and would have to go; leave out --broker"
+            )
         elif case.tier == "disk" and not self._target.is_ours:
             reason = "payloads of somebody's broker are not moved to disk before their time; leave out --broker"
         elif case.tier == "disk":
             reason = self._no_disk or disk_room(self._folder, DISK_BYTES + SPARE_BYTES)
         if reason and case.tier in self._asked_tiers:
-            raise BeamstreamError(f"--tier {case.tier}: {reason}")
+            raise TierNotHadError(case.tier, reason)
         return reason
 
     # --- both --------------------------------------------------------------------------------------------------
@@ -216,7 +207,7 @@ class Session:
 
 def count_steps(plan: Plan) -> int:
     """Return how often a reporter is told that something begins."""
-    return 4 + len(plan.sizes) + len(plan.cases)
+    return 3 + len(plan.sizes) + len(plan.cases)
 
 
 def describe_host(target: Target) -> Host:

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
 Row = tuple[str, ...]
 
-WIDE = 1000
-"""Columns where the output is no terminal."""
+NARROWEST = 90
+"""Columns that the tables need at most; a terminal that has fewer breaks their lines, nothing is cut off."""
+
+LABEL_WIDTH = 20
 
 RATE_COLUMNS = ("messages/s", "GB/s", "Gb/s", "producer", "server", "broker", "readers")
 LATENCY_COLUMNS = ("at messages/s", "p50", "p90", "p99", "max")
+
+KEPT_SHARE = 0.05
+"""How far a producer may fall behind its pace, as a share of how long it sends, before that is said."""
 
 ABOUT = (
     "Every group reads every byte. CPU: seconds of processor time, of producer, server and broker per unit sent, of "
@@ -41,6 +46,16 @@ def latency_rows(findings: Findings, size: int) -> list[Row]:
         (result.label, number(result.latency.rate_hz), *map(milliseconds, percentiles(result.latency)))
         for result in findings.results_of(size)
         if result.latency is not None
+    ]
+
+
+def unkept_paces(findings: Findings) -> list[str]:
+    """Return in words where a producer fell behind the pace at which latency was to be measured."""
+    return [
+        f"{frame_text(result.message_bytes)}, {result.label}: the pace of {number(result.latency.rate_hz)} messages/s "
+        f"was not kept, the producer fell {milliseconds(result.latency.behind_s)} ms behind"
+        for result in findings.results
+        if result.latency is not None and result.latency.behind_s > KEPT_SHARE * findings.seconds
     ]
 
 
@@ -99,38 +114,40 @@ def heading(findings: Findings) -> str:
 
 def print_findings(findings: Findings) -> None:
     """Print all tables to the standard output."""
-    import sys
-
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-    console.print(heading(findings), markup=False)
+    console = Console(highlight=False)
+    console.width = max(console.width, NARROWEST)
+    console.print(heading(findings), markup=False, soft_wrap=True)
     for size in findings.sizes:
         _print_size(console, findings, size)
-    console.print(ABOUT, markup=False, style="dim")
-    for left in findings.left:
-        console.print(f"not measured: {left.what}: {left.reason}", markup=False)
+    console.print(f"\n{ABOUT}", markup=False, style="dim", width=NARROWEST)
+    for words in [*unkept_paces(findings), *(f"not measured: {one.what}: {one.reason}" for one in findings.left)]:
+        console.print(words, markup=False, soft_wrap=True)
 
 
 def _print_size(console: Console, findings: Findings, size: int) -> None:
     results, ceilings = rate_rows(findings, size)
     unit = "million messages" if is_small(size) else "GB"
     console.print()
-    _print_table(console, f"{frame_text(size)}, CPU s per {unit}", RATE_COLUMNS, [results, ceilings])
+    console.print(
+        f"{frame_text(size)}: throughput of each group, and CPU time [s] per {unit} of", markup=False, style="bold"
+    )
+    _print_table(console, RATE_COLUMNS, [results, ceilings])
     latencies = latency_rows(findings, size)
     if latencies:
         measured = [result.latency for result in findings.results_of(size) if result.latency is not None]
-        pace = "half of that" if measured[0].is_half else "the pace asked for"
-        console.print()
-        _print_table(console, f"{frame_text(size)}, latency [ms] at {pace}", LATENCY_COLUMNS, [latencies])
+        pace = "half of that throughput" if measured[0].is_half else "the pace that was asked for"
+        console.print(f"\n{frame_text(size)}: latency [ms] at {pace}", markup=False, style="bold")
+        _print_table(console, LATENCY_COLUMNS, [latencies])
 
 
-def _print_table(console: Console, title: str, columns: Sequence[str], sections: Iterable[Sequence[Row]]) -> None:
+def _print_table(console: Console, columns: Sequence[str], sections: Iterable[Sequence[Row]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    table.add_column(Text(title), no_wrap=True, min_width=36)
+    table.add_column(no_wrap=True, min_width=LABEL_WIDTH)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for number_of_section, rows in enumerate(sections):

@@ -18,12 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beamstream.address import Address, SourceAddress
+from beamstream.errors import UsageError
+from beamstream.presence import read_presence
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.put_back import put_back
 from beamstream.sizes import format_bytes
 from beamstream.state import read_state
-from beamstream.streams import delete_stream, list_sources, list_streams, newest_streams, stream_state
+from beamstream.streams import delete_stream, list_sources, list_streams, newest_streams
+from beamstream_broker.embedded import MINIMUM_MEMORY_BYTES
+from beamstream_broker.errors import MemoryLimitError
 from beamstream_broker.guarded import GuardedChild
+from beamstream_broker.memory import measure_memory
 from beamstream_broker.retention import HIGH_WATER
 
 from .ceilings import forget_pages
@@ -34,14 +40,12 @@ READY_TIMEOUT_S = 30.0
 
 POLL_S = 0.02
 
-LOWEST_LIMIT_BYTES = 1 << 20
-"""A limit below what the server needs for itself: everything goes to disk [bytes]."""
-
-ALL_ON_DISK_TIMEOUT_S = 60.0
-"""How long the last messages may take from memory to disk [s]."""
-
 ROOM_SHARE = HIGH_WATER - 0.05
 """Share of somebody's memory that is used with what is sent in one go; above `HIGH_WATER` their broker acts."""
+
+SHARING_ROOM_SHARE = 0.1
+"""The same where a broker shares out memory between its server and segments of shared memory (see `sharing.budget`):
+what is more than this on the server is taken from the segments, and what others have in them would have to go."""
 
 LEAST_ROOM_BYTES = 64 << 20
 """Least room in somebody's memory with which it is worth while to begin [bytes]."""
@@ -102,8 +106,8 @@ class Target:
             With its last log lines.
         """
         how = self.child.describe_end() if self.child else None
-        if self.child is not None and how is not None:
-            raise WorkerFailedError("broker", how, "", self.child.read_log())
+        if how is not None:
+            raise WorkerFailedError("broker", how, "", self._log_lines())
 
     def server_cpu_s(self) -> float:
         """Return what the server, all its threads together, has used of the processors [s]."""
@@ -117,28 +121,24 @@ class Target:
         fields = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_HZ
 
-    def everything_to_disk(self, address: Address) -> None:
-        """Have our own broker move a stream to disk as a whole, and the kernel forget what it has of the files.
+    def leave_to_disk(self, address: Address) -> None:
+        """Have a stream that keeps all lie on disk only, and the kernel forget what it has of the files.
+
+        A stream that was deleted comes back from its segments when it is asked for: index and groups, without payloads.
 
         Raises
         ------
         WorkerFailedError
-            If that does not happen.
+            If it does not come back.
         """
-        limit_bytes = info(self.server, "memory")["maxmemory"]
-        self.server.call("CONFIG", "SET", "maxmemory", LOWEST_LIMIT_BYTES)
-        try:
-            ends_s = time.monotonic() + ALL_ON_DISK_TIMEOUT_S
-            while stream_state(self.server, address).memory_bytes:
-                self.check()
-                if time.monotonic() > ends_s:
-                    lines = self.child.read_log() if self.child else []
-                    raise WorkerFailedError("broker", "it does not move the last messages to disk", "", lines)
-                time.sleep(POLL_S)
-        finally:
-            self.server.call("CONFIG", "SET", "maxmemory", limit_bytes)
+        delete_stream(self.server, address)
+        if not put_back(self.server, address):
+            raise WorkerFailedError("broker", f"it does not put {address} back", "", self._log_lines())
         for path in () if self.spill is None else self.spill.rglob("*.seg"):
             forget_pages(path)
+
+    def _log_lines(self) -> list[str]:
+        return self.child.read_log() if self.child else []
 
     def delete(self, address: Address) -> None:
         """Delete a stream of the bench that nobody uses any more."""
@@ -178,9 +178,13 @@ def own_broker(memory_bytes: int, folder: Path) -> Iterator[Target]:
 
     Raises
     ------
+    MemoryLimitError
+        If no server can have so much memory.
     WorkerFailedError
         If it does not start.
     """
+    if not MINIMUM_MEMORY_BYTES <= memory_bytes <= measure_memory():
+        raise MemoryLimitError(memory_bytes, MINIMUM_MEMORY_BYTES, measure_memory())
     home = Path(tempfile.mkdtemp(prefix="stream-bench-", dir=folder))
     spill = home / "spill"
     arguments = ["broker", "run", "--json", "--memory", str(memory_bytes), "--port", "0", "--spill", str(spill)]
@@ -263,7 +267,9 @@ def measure_room(server: Server) -> tuple[int, int]:
     """
     memory = info(server, "memory")
     limit_bytes = int(memory["maxmemory"]) or int(memory["total_system_memory"]) // 2
-    return limit_bytes, int(limit_bytes * ROOM_SHARE) - int(memory["used_memory"])
+    presence = read_presence(server)
+    share = SHARING_ROOM_SHARE if presence is not None and presence.shared else ROOM_SHARE
+    return limit_bytes, int(limit_bytes * share) - int(memory["used_memory"])
 
 
 def _why_full(limit_bytes: int, room_bytes: int) -> str:
@@ -304,7 +310,15 @@ def _commands(server: Server) -> int:
 
 
 def choose_folder(wanted: Path | None) -> tuple[Path, str]:
-    """Return where segments are written, and why that says nothing of a disk; empty where it does."""
+    """Return where segments are written, and why that says nothing of a disk; empty where it does.
+
+    Raises
+    ------
+    UsageError
+        If nothing can be written in the folder that is wanted.
+    """
+    if wanted is not None and not (wanted.is_dir() and os.access(wanted, os.W_OK)):
+        raise UsageError(f"--spill {wanted} is no folder that can be written in; make it first, or name another one")
     candidates = [wanted] if wanted is not None else [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]  # noqa: S108 (a new directory is made in it)
     for folder in candidates:
         if folder.is_dir() and os.access(folder, os.W_OK) and file_system(folder) not in MEMORY_FILE_SYSTEMS:

@@ -21,7 +21,7 @@ from typing import Any
 from beamstream import Consumer, Producer
 from beamstream.errors import BeamstreamError
 
-from .ceilings import listen, receive, set_and_get, transmit, warm_up
+from .ceilings import listen, receive, set_and_get, transmit
 from .progress_board import ProgressBoard
 from .workload import Sending, make_payloads, open_consumer, open_producer, read, send
 
@@ -36,6 +36,7 @@ class Worker:
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
         self._payloads: list[bytes] = []
+        self._failures: list[str] = []
         self._listener: Any = None
         self.jobs: dict[str, Callable[..., Job]] = {
             "open": self.open,
@@ -46,14 +47,14 @@ class Worker:
             "receive": self.receive,
             "transmit": transmit,
             "set_and_get": set_and_get,
-            "warm_up": warm_up,
         }
 
     def open(self, stream: str, broker: str, keep: Any, tier: str | None, size: int) -> Job:
         """Make a stream, and what is to be sent to it."""
         if not self._payloads or len(self._payloads[0]) != size:
             self._payloads = make_payloads(size)
-        self._producer = open_producer(stream, broker, keep, tier)
+        self._failures = []
+        self._producer = open_producer(stream, broker, keep, tier, self._failures)
         return {}
 
     def send(self, **how: Any) -> Job:
@@ -61,7 +62,8 @@ class Worker:
         if self._producer is None:
             raise BeamstreamError("no stream is open")
         with self._producer as producer:
-            return send(producer, self._payloads, self._board, Sending(**how))
+            told = send(producer, self._payloads, self._board, Sending(**how))
+        return {**told, "failure": self._failures[0] if self._failures else ""}
 
     def join(self, stream: str, broker: str, group: str) -> Job:
         """Join a group of a stream."""

@@ -44,8 +44,14 @@ def takes_tier() -> bool:
     return "tier" in signature(Producer).parameters
 
 
-def open_producer(stream: str, broker: str, keep: Keep, tier: str | None) -> Producer:
-    """Make a stream; `tier` is where its payloads lie, None where that is the only way that they can."""
+def open_producer(stream: str, broker: str, keep: Keep, tier: str | None, failures: list[str]) -> Producer:
+    """Make a stream; why messages failed is added to a list.
+
+    Parameters
+    ----------
+    tier : str or None
+        Where its payloads lie; None: where they usually do.
+    """
     options: dict[str, Any] = {"tier": tier} if tier is not None and takes_tier() else {}
     return Producer(
         stream,
@@ -53,6 +59,7 @@ def open_producer(stream: str, broker: str, keep: Keep, tier: str | None) -> Pro
         keep=keep,
         block_timeout_s=FOLLOW_TIMEOUT_S,
         retry_timeout_s=FOLLOW_TIMEOUT_S,
+        on_failure=lambda _, error: failures.append(str(error)),
         **options,
     )
 
@@ -120,8 +127,7 @@ def send(producer: Producer, payloads: Sequence[bytes], board: ProgressBoard, ho
     done_ns = clock_ns()
     cpu_s = used_cpu_s() - cpu_s
     counts = producer.counts
-    if not counts.n_failed:
-        producer.finish()
+    producer.finish()
     return {
         "n_sent": n_sent - counts.n_failed,
         "n_failed": counts.n_failed,

@@ -1,4 +1,7 @@
-"""The fetch service: what was spilled, for readers that do not see the files. docs/reference/fetch-protocol.md."""
+"""The fetch service: what a broker has, for readers that see neither its files nor its shared memory.
+
+docs/reference/fetch-protocol.md.
+"""
 
 from .service import FetchService, fetch_service
 

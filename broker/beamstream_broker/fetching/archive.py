@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from beamstream.address import Address
@@ -39,44 +39,14 @@ class Archive:
         self._root = root
         self._streams: OrderedDict[Stream, SegmentStream] = OrderedDict()
 
-    def read(
-        self, which: Stream, wanted: Sequence[PayloadId], fits: Callable[[int], bool]
-    ) -> tuple[list[Item], str] | None:
-        """Read payloads of one stream.
-
-        Parameters
-        ----------
-        wanted : sequence of PayloadId
-            What names the payloads.
-        fits : callable
-            Is told the size of each payload [bytes] before it is read; from the first that does not fit on, all are
-            left for later.
-
-        Returns
-        -------
-        (list of (ItemStatus, payload or None), str) or None
-            In the order of `wanted`, and what is wrong, where something is; None where there is no such stream.
+    def find(self, which: Stream) -> SegmentStream | None:
+        """Return the segments of one stream; None where there are none.
 
         Raises
         ------
         SegmentError
             If the disk cannot be read at all.
         """
-        stream = self._stream(which)
-        if stream is None:
-            return None
-        items: list[Item] = []
-        flaw = ""
-        for payload_id in wanted:
-            status, payload, why = _read(stream, payload_id, fits)
-            flaw = flaw or why
-            items.append((status, payload))
-            if status is ItemStatus.LATER:
-                items += [(ItemStatus.LATER, None)] * (len(wanted) - len(items))
-                break
-        return items, flaw
-
-    def _stream(self, which: Stream) -> SegmentStream | None:
         stream = self._streams.get(which)
         if stream is None:
             stream = self._open(*which)
@@ -116,21 +86,26 @@ class Archive:
         self._streams.clear()
 
 
-def _read(
-    stream: SegmentStream, payload_id: PayloadId, fits: Callable[[int], bool]
-) -> tuple[ItemStatus, Payload | None, str]:
+def read_payload(stream: SegmentStream, payload_id: PayloadId, fits: Callable[[int], bool]) -> tuple[Item, str]:
+    """Read a payload, and return what is wrong, where something is.
+
+    Parameters
+    ----------
+    fits : callable
+        Is told how large it is [bytes] before it is read; one that does not fit is left for later.
+    """
     try:
         location = stream.locate(payload_id)
         if location is None and stream.refresh():
             location = stream.locate(payload_id)
         if location is None:
-            return ItemStatus.ABSENT, None, ""
+            return (ItemStatus.ABSENT, None), ""
         if not fits(location.length):
-            return ItemStatus.LATER, None, ""
-        return ItemStatus.HERE, stream.read(location, payload_id[1]), ""
+            return (ItemStatus.LATER, None), ""
+        return (ItemStatus.HERE, stream.read(location, payload_id[1])), ""
     except CorruptDataError as error:
-        return ItemStatus.DAMAGED, None, str(error)
+        return (ItemStatus.DAMAGED, None), str(error)
     except SegmentError as error:
         if error.errno == errno.ENOENT:  # deleted, because all in it was too old
-            return ItemStatus.ABSENT, None, ""
-        return ItemStatus.FAILED, None, str(error)
+            return (ItemStatus.ABSENT, None), ""
+        return (ItemStatus.FAILED, None), str(error)

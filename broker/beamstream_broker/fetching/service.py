@@ -29,13 +29,13 @@ from beamstream.fetch import (
     encode_reply,
     format_endpoint,
 )
-from beamstream.segments import SegmentError
 from beamstream_broker.errors import FetchEndpointError
+from beamstream_broker.sharing import Pool
 
-from .allowance import Allowance
-from .archive import Archive
+from .allowance import Allowance, Room
 from .endpoint import FetchEndpoint
 from .handshakes import Handshakes
+from .holdings import Holdings
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ class FetchCounts:
     ----------
     n_requests, n_served, served_bytes, n_absent : int
         Requests answered; payloads in the answers [messages, bytes]; messages that are not there, or damaged.
+    n_shared, n_copied : int
+        Payloads in the answers that came from shared memory; those of them that were copied for it.
     n_busy, n_refused, n_garbage, n_lost : int
         Requests that were put off; that were refused; connections that spoke no ZeroMQ; replies that nobody took.
     """
@@ -73,6 +75,8 @@ class FetchCounts:
     n_served: int = 0
     served_bytes: int = 0
     n_absent: int = 0
+    n_shared: int = 0
+    n_copied: int = 0
     n_busy: int = 0
     n_refused: int = 0
     n_garbage: int = 0
@@ -85,6 +89,8 @@ class FetchCounts:
             "fetch_served": self.n_served,
             "fetch_bytes": self.served_bytes,
             "fetch_absent": self.n_absent,
+            "fetch_shared": self.n_shared,
+            "fetch_copied": self.n_copied,
             "fetch_busy": self.n_busy,
             "fetch_refused": self.n_refused,
             "fetch_garbage": self.n_garbage,
@@ -93,21 +99,23 @@ class FetchCounts:
 
 
 class FetchService:
-    """Gives what lies below one folder to whoever shows the ticket; runs from the moment it exists until `close`.
+    """Gives what a broker has to whoever shows the ticket; runs from the moment it exists until `close`.
 
     Parameters
     ----------
-    root : Path
-        Where the broker spills to.
+    root : Path or None
+        Where the broker spills to; None where it keeps nothing on disk.
     where : FetchEndpoint
         What it listens on.
+    pool : Pool, optional
+        The broker's segments of shared memory.
 
     Attributes
     ----------
     address : str
         Where others reach it, e.g. ``tcp://dcu-17:5557``.
     endpoint : str
-        The same with the ticket: what streams' states say.
+        The same with the ticket: what the broker's presence and streams' states say.
 
     Raises
     ------
@@ -115,10 +123,9 @@ class FetchService:
         If it cannot be listened on.
     """
 
-    def __init__(self, root: Path, where: FetchEndpoint) -> None:
-        self.root = root.absolute()
+    def __init__(self, root: Path | None, where: FetchEndpoint, pool: Pool | None = None) -> None:
         self.counts = FetchCounts()
-        self._archive = Archive(self.root)
+        self._holdings = Holdings(None if root is None else root.absolute(), pool)
         self._allowance = Allowance()
         self._ticket = os.urandom(TICKET_BYTES)
         self._complained_at = -COMPLAIN_EVERY_S
@@ -147,7 +154,7 @@ class FetchService:
         """End the thread, and let everything go."""
         self._stop.set()
         self._thread.join()
-        self._archive.close()
+        self._holdings.close()
         self._close_sockets()
 
     def _close_sockets(self) -> None:
@@ -173,49 +180,50 @@ class FetchService:
         try:
             if len(parts) != 1:
                 raise BadRequestError(0, ReplyStatus.MALFORMED, f"{len(parts)} parts where one is needed")
-            reply, n_bytes = self._answer(reader, decode_request(parts[0]))
+            reply, room = self._answer(reader, decode_request(parts[0]))
         except BadRequestError as flaw:
             self.counts.n_refused += 1
             self._complain(f"a request is refused: {flaw.reason}")
-            reply, n_bytes = Reply(request_id=flaw.request_id, status=flaw.status, reason=flaw.reason), 0
+            reply, room = Reply(request_id=flaw.request_id, status=flaw.status, reason=flaw.reason), None
         except Exception:  # the service goes on, whatever one request finds
             log.exception("a request could not be answered")
             self.counts.n_lost += 1
             return
-        self._send(reader, reply, n_bytes)
+        self._send(reader, reply, room)
 
-    def _answer(self, reader: bytes, request: Request) -> tuple[Reply, int]:
+    def _answer(self, reader: bytes, request: Request) -> tuple[Reply, Room | None]:
         number = request.request_id
         if request.ticket != self._ticket:
             raise BadRequestError(number, ReplyStatus.WRONG_TICKET, "the state names another service")
-        room = self._allowance.room(reader)
+        room = self._allowance.room(reader, self._holdings.shared_bytes)
         if room.left_bytes <= 0:
             self.counts.n_busy += 1
-            return Reply(request_id=number, status=ReplyStatus.BUSY, reason="too much is on its way"), 0
-        try:
-            found = self._archive.read((request.address, request.created_ns), request.wanted, room.take)
-        except SegmentError as error:
-            found = [(ItemStatus.FAILED, None)] * len(request.wanted), str(error)
+            return Reply(request_id=number, status=ReplyStatus.BUSY, reason="too much is on its way"), None
+        found = self._holdings.read((request.address, request.created_ns), request.wanted, room)
         if found is None:
             raise BadRequestError(number, ReplyStatus.UNKNOWN_STREAM, f"no segments of {request.address} of that time")
         items, flaw = found
         self.counts.n_requests += 1
         self.counts.n_served += room.n_taken
+        self.counts.n_shared, self.counts.n_copied = self._holdings.n_shared, self._holdings.n_copied
         self.counts.n_absent += sum(status in (ItemStatus.ABSENT, ItemStatus.DAMAGED) for status, _ in items)
         if flaw:
             self._complain(flaw)
-        return Reply(request_id=number, status=ReplyStatus.OK, reason=flaw, items=items), room.taken_bytes
+        return Reply(request_id=number, status=ReplyStatus.OK, reason=flaw, items=items), room
 
-    def _send(self, reader: bytes, reply: Reply, n_bytes: int) -> None:
+    def _send(self, reader: bytes, reply: Reply, room: Room | None) -> None:
+        *parts, last = encode_reply(reply)
+        # What is on its way is known by the last part, which ZeroMQ lets go after the others: if it has not copied it.
+        tracked = zmq.Frame(last, track=True, copy=False)
         try:
-            tracker = self._socket.send_multipart([reader, *encode_reply(reply)], copy=False, track=True)
+            tracker = self._socket.send_multipart([reader, *parts, tracked], copy=False, track=True)
         except zmq.ZMQError as error:  # EHOSTUNREACH: it has gone; EAGAIN: it does not take what it was sent before
             self.counts.n_lost += 1
             self._complain(f"a reply cannot be sent: {error}")
             return
-        self.counts.served_bytes += n_bytes
-        if tracker is not None and n_bytes:
-            self._allowance.add(reader, tracker, n_bytes)
+        if room is not None and tracker is not None and room.n_taken:
+            self.counts.served_bytes += room.taken_bytes
+            self._allowance.add(reader, tracker, room)
 
     def _complain(self, what: str) -> None:
         now = time.monotonic()
@@ -239,12 +247,14 @@ def _set_limits(socket: zmq.Socket[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def fetch_service(root: Path | None, where: FetchEndpoint | None) -> Iterator[FetchService | None]:
-    """Run the service as long as the context lasts; there is none without a folder, or where it is switched off."""
-    if root is None or where is None:
+def fetch_service(
+    root: Path | None, where: FetchEndpoint | None, pool: Pool | None = None
+) -> Iterator[FetchService | None]:
+    """Run the service as long as the context lasts; there is none where nothing is kept, or it is switched off."""
+    if where is None or (root is None and pool is None):
         yield None
         return
-    service = FetchService(root, where)
+    service = FetchService(root, where, pool)
     try:
         yield service
     finally:

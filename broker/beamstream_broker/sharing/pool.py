@@ -18,16 +18,14 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from beamstream.address import Address
-from beamstream.errors import SharedMemoryError
 from beamstream.location import Location
-from beamstream.shared.reading import views_of
+from beamstream.shared.reading import Leases, views_of
 from beamstream.shared.segment import (
     GONE,
     HEAD_BYTES,
     Lease,
     Pages,
     create,
-    lease,
     locked_for_writing,
     map_pages,
     renew,
@@ -145,6 +143,7 @@ class Pool:
         self._n_made = 0
         self._size_bytes = 0
         self._segments: dict[int, Segment] = {}
+        self._leases = Leases()
         self._closed = False
         self._changed = threading.Condition()
 
@@ -245,7 +244,10 @@ class Pool:
         return True
 
     def _lend(self, segment: Segment, address: Address, life: str) -> tuple[Segment, int]:
-        lock = locked_for_writing(segment.descriptor)
+        try:
+            lock = locked_for_writing(segment.descriptor)
+        except OSError as error:
+            raise NoSegmentError(f"segment {segment.number:x} cannot be opened: {error}") from error
         segment.address, segment.life, segment.held_id, segment.last = address, life, 0, None
         segment.become(State.LENT)
         self.counts.n_lent += 1
@@ -325,10 +327,13 @@ class Pool:
     def _lease(self, number: int, epoch: int) -> Lease | None:
         with self._changed:
             segment = self._segments.get(number)
-            try:
-                return None if segment is None else lease(segment.descriptor, segment.pages, epoch)
-            except OSError as error:
-                raise SharedMemoryError(f"segment {number:x} cannot be opened: {error}") from error
+            return None if segment is None else self._leases.take(number, epoch, segment.descriptor, segment.pages)
+
+    def segment_bytes(self, number: int) -> int:
+        """Return how large a segment is [bytes]; 0 where there is none of that number."""
+        with self._changed:
+            segment = self._segments.get(number)
+            return 0 if segment is None else segment.size_bytes
 
     def map_descriptor(self, segment: Segment) -> int:
         """Return a descriptor of a segment that is lent, for its producer to map."""

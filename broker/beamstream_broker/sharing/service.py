@@ -85,7 +85,7 @@ class SharingService:
         self._socket.listen(64)
         self._clients: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._closed = False
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="shared memory", daemon=True)
         self._thread.start()
 
@@ -123,12 +123,13 @@ class SharingService:
             try:
                 client, _ = self._socket.accept()
             except OSError:
-                if self._closed:
+                if self._stop.is_set():
                     return
                 log.exception("a client of shared memory could not be taken")
+                self._stop.wait(WAIT_S)  # e.g. too many files are open
                 continue
             with self._lock:
-                if self._closed or len(self._clients) >= MAX_CLIENTS:
+                if self._stop.is_set() or len(self._clients) >= MAX_CLIENTS:
                     self.counts.n_turned_away += 1
                     client.close()
                     continue
@@ -202,7 +203,7 @@ class SharingService:
     def close(self) -> None:
         """Cut all clients off, and give all segments up."""
         with self._lock:
-            self._closed = True
+            self._stop.set()
             clients = list(self._clients)
         for one in (self._socket, *clients):
             with contextlib.suppress(OSError):

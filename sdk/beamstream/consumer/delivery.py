@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beamstream.errors import BeamstreamError
@@ -90,8 +90,8 @@ class Delivery:
         """Put a frame behind the others, one that is delivered again in front; the caller has seen to the room."""
         self.put_all((frame,))
 
-    def put_all(self, frames: Iterable[Frame]) -> None:
-        """Put frames as `put` does; whoever waits for one is woken once."""
+    def put_all(self, frames: Sequence[Frame]) -> None:
+        """Put frames as `put` does; whoever waits for one is woken when all are there."""
         with self._lock:
             for frame in frames:
                 if frame.n_deliveries > 1:
@@ -100,7 +100,7 @@ class Delivery:
                 else:
                     self._frames.append(frame)
                 self._bytes += frame.header.payload_bytes
-            self._arrived.notify()
+            self._arrived.notify(len(frames))
 
     def put_gap(self, gap: Gap) -> None:
         """Take note of a gap; neighbours that their producer stated become one."""

@@ -37,9 +37,9 @@ BLOCK_MS = 200
 """How long one read waits for something new [ms]; also how soon the end is noticed by a member that did not get it."""
 
 
-HAND_OVER_BYTES = 256 << 10
+HAND_OVER_BYTES = 1 << 20
 """Payload bytes after which frames are handed over, though more of them are at hand [bytes]: their checksums take some
-hundredths of a millisecond."""
+tenths of a millisecond."""
 
 
 class Fetcher:

@@ -15,10 +15,10 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from beamstream.address import Address
-from beamstream.dataset import PayloadId
+from beamstream.dataset import Stored
 from beamstream.errors import FetchRefusedError, FetchUnavailableError
 
-from .messages import Reply, ReplyStatus, Request, decode_reply, encode_request
+from .messages import Reply, ReplyStatus, Request, decode_reply, encode_request, is_loopback
 
 ANSWER_TIMEOUT_S = 30.0
 """How long the next answer may take [s]: the largest payload (512 MiB) over 1 Gb/s takes 5 s, a queue before it as long
@@ -50,6 +50,8 @@ class FetchConnection:
         What to show there.
     closed : threading.Event
         Ends every wait.
+    host : str
+        Where the broker runs, for messages; empty where nobody says.
 
     Raises
     ------
@@ -57,8 +59,9 @@ class FetchConnection:
         If the endpoint cannot be one here, e.g. because its host has no address.
     """
 
-    def __init__(self, endpoint: str, ticket: bytes, closed: threading.Event) -> None:
+    def __init__(self, endpoint: str, ticket: bytes, closed: threading.Event, host: str = "") -> None:
         self.endpoint = endpoint
+        self._host = host
         self._ticket = ticket
         self._closed = closed
         self._numbers = itertools.count(1)
@@ -78,7 +81,7 @@ class FetchConnection:
             self.close()
             raise FetchUnavailableError(endpoint, str(error)) from error
 
-    def ask(self, address: Address, created_ns: int, wanted: Sequence[Sequence[PayloadId]]) -> list[Reply]:
+    def ask(self, address: Address, created_ns: int, wanted: Sequence[Sequence[Stored]]) -> list[Reply]:
         """Ask for several lists of payloads at once; returns a reply for each.
 
         Raises
@@ -110,7 +113,7 @@ class FetchConnection:
                 return decode_reply([part.buffer for part in parts])
             if self._monitor in ready:
                 event = parse_monitor_message(self._monitor.recv_multipart())["event"]
-                raise FetchUnavailableError(self.endpoint, _meaning(event))
+                raise self._not_there(_meaning(event))
             if self._closed.is_set():
                 raise FetchUnavailableError(self.endpoint, "the reader is being closed")
             if time.monotonic() >= ends_at:
@@ -120,8 +123,14 @@ class FetchConnection:
         if reply.status in (ReplyStatus.UNKNOWN_VERSION, ReplyStatus.MALFORMED):
             raise FetchRefusedError(self.endpoint, reply.reason)
         if reply.status is ReplyStatus.WRONG_TICKET:
-            raise FetchUnavailableError(self.endpoint, "another broker's service answers there")
+            raise self._not_there("another broker's service answers there")
         return reply
+
+    def _not_there(self, reason: str) -> FetchUnavailableError:
+        """Return the error for a service that is not where it is said to be, or not seen from here."""
+        if is_loopback(self.endpoint):
+            reason += f"; only the broker's own host{self._host and ', ' + self._host + ','} reaches that address"
+        return FetchUnavailableError(self.endpoint, reason)
 
     def close(self) -> None:
         """Let the connection go."""

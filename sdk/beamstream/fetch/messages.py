@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beamstream.address import MAX_NAME_LENGTH, Address
-from beamstream.dataset import PayloadId
+from beamstream.dataset import PayloadId, Stored
 from beamstream.errors import AddressError, FetchProtocolError
 from beamstream.frame import Payload
+from beamstream.location import Location
 
 MAGIC = b"bsf"
-VERSION = 1
+VERSION = 2
 
 TICKET_BYTES = 16
 """Length of what shows that a reader has the endpoint from the broker's server [bytes]: nobody guesses 128 bits."""
@@ -29,8 +30,9 @@ _START = struct.Struct(">3sBQ")
 _REQUEST = struct.Struct(">16sQHH")
 """Ticket, created_ns of the stream, length of the address, number of items; behind `_START`."""
 
-_WANTED = struct.Struct(">QQH")
-"""Message id, XXH3-64 of the payload, number of the part where it is one of a dataset, else 0."""
+_WANTED = struct.Struct(">QQHQIII")
+"""Message id, XXH3-64 of the payload, number of the part where it is one of a dataset, else 0; then where in shared
+memory it was put: segment, epoch, offset, length [bytes]; all four 0 where it was not."""
 
 _REPLY = struct.Struct(">BHH")
 """Status, length of the reason, number of items; behind `_START`."""
@@ -40,7 +42,7 @@ _ANSWERED = struct.Struct(">BQ")
 
 MAX_ADDRESS_BYTES = 3 * MAX_NAME_LENGTH + 2
 MAX_ITEMS = 1024
-"""Most messages in one request: 18 KiB of request; a reader asks for 16 MiB at a time, so for fewer of those that are
+"""Most messages in one request: 38 KiB of request; a reader asks for 16 MiB at a time, so for fewer of those that are
 not inline."""
 
 MAX_REQUEST_BYTES = _START.size + _REQUEST.size + MAX_ADDRESS_BYTES + MAX_ITEMS * _WANTED.size
@@ -86,15 +88,15 @@ class Request:
         What the server's state of the stream holds beside the endpoint.
     created_ns : int
         When the stream was made [ns since 1970]: a name may come again after its stream was deleted.
-    wanted : sequence of PayloadId
-        Message id, XXH3-64 of the payload, and the part's number where it is a part's.
+    wanted : sequence of Stored
+        What names the payloads, and where in shared memory they were put; the length counts only beside a place.
     """
 
     request_id: int
     ticket: bytes
     address: Address
     created_ns: int
-    wanted: Sequence[PayloadId]
+    wanted: Sequence[Stored]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +133,15 @@ def encode_request(request: Request) -> bytes:
             _START.pack(MAGIC, VERSION, request.request_id),
             _REQUEST.pack(request.ticket, request.created_ns, len(address), len(request.wanted)),
             address,
-            *(_WANTED.pack(one[0], one[1], one[2] if len(one) > 2 else 0) for one in request.wanted),
+            *(_encode_wanted(one) for one in request.wanted),
         )
     )
+
+
+def _encode_wanted(stored: Stored) -> bytes:
+    message_id, checksum, *part = stored.payload_id
+    place = (0, 0, 0, 0) if stored.location is None else (*stored.location, stored.n_bytes)
+    return _WANTED.pack(message_id, checksum, part[0] if part else 0, *place)
 
 
 def decode_request(data: bytes) -> Request:
@@ -167,11 +175,25 @@ def decode_request(data: bytes) -> Request:
         address = Address.parse(data[_START.size + _REQUEST.size : begin].decode("ascii"))
     except (AddressError, UnicodeDecodeError) as error:
         raise flaw("the address is none") from error
-    wanted: list[PayloadId] = [
-        (message_id, checksum, part) if part else (message_id, checksum)
-        for message_id, checksum, part in _WANTED.iter_unpack(data[begin:])
-    ]
-    return Request(request_id=request_id, ticket=ticket, address=address, created_ns=created_ns, wanted=wanted)
+    wanted = [_decode_wanted(fields) for fields in _WANTED.iter_unpack(data[begin:])]
+    if None in wanted:
+        raise flaw("an item has half a place in shared memory")
+    return Request(
+        request_id=request_id,
+        ticket=ticket,
+        address=address,
+        created_ns=created_ns,
+        wanted=[one for one in wanted if one],
+    )
+
+
+def _decode_wanted(fields: tuple[int, ...]) -> Stored | None:
+    """Return what an item asks for; None where it makes no sense: payloads never begin where a segment does."""
+    message_id, checksum, part, segment, epoch, offset, n_bytes = fields
+    payload_id: PayloadId = (message_id, checksum, part) if part else (message_id, checksum)
+    if offset:
+        return Stored(payload_id, Location(segment, epoch, offset), n_bytes)
+    return None if segment or epoch or n_bytes else Stored(payload_id, None, 0)
 
 
 def encode_reply(reply: Reply) -> list[Payload]:
@@ -229,6 +251,8 @@ def _with_payloads(
 
 # --- endpoints ---------------------------------------------------------------------------------------------------
 
+_LOOPBACK = re.compile(r"tcp://(?:127\.[0-9.]+|\[::1\]|localhost):\d+")
+
 _ENDPOINT = re.compile(
     r"(?P<address>tcp://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}):\d{1,5})#(?P<ticket>[0-9a-f]{32})"
 )
@@ -257,3 +281,14 @@ def parse_endpoint(text: str) -> tuple[str, bytes]:
     if match is None:
         raise FetchProtocolError(f"an endpoint {text!r:.80}")
     return match["address"], bytes.fromhex(match["ticket"])
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only the host itself reaches an address.
+
+    Examples
+    --------
+    >>> is_loopback("tcp://127.0.0.1:5557"), is_loopback("tcp://dcu-17:5557")
+    (True, False)
+    """
+    return _LOOPBACK.fullmatch(address) is not None

@@ -1,4 +1,4 @@
-"""The fetch tier: payloads from the disk of the broker's host, for readers that do not see its files.
+"""The fetch tier: payloads from disk or shared memory of the broker's host, for readers that see neither.
 
 What the service says is not there is gone; what cannot be had now is an error, so that nobody takes it for gone.
 """
@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from beamstream.dataset import PayloadId
+from beamstream.dataset import Stored
 from beamstream.errors import FetchProtocolError, FetchUnavailableError
 from beamstream.frame import Payload
 from beamstream.protocol import StreamKeys
@@ -49,8 +49,8 @@ class FetchTier:
         self._connection: FetchConnection | None = None
         self._known = ""
 
-    def fetch(self, endpoint: str, created_ns: int, wanted: Sequence[PayloadId]) -> list[Payload | None]:
-        """Fetch by what names them; None where the service says that it is not there.
+    def fetch(self, endpoint: str, created_ns: int, wanted: Sequence[Stored], host: str = "") -> list[Payload | None]:
+        """Fetch payloads; None where the service says that it is not there.
 
         Parameters
         ----------
@@ -58,6 +58,8 @@ class FetchTier:
             As the stream's state names it; empty where it names none.
         created_ns : int
             When the stream was made, as its state says [ns since 1970].
+        host : str
+            Where the broker runs, for messages; empty where nobody says.
 
         Raises
         ------
@@ -66,26 +68,26 @@ class FetchTier:
         FetchRefusedError, FetchProtocolError
             If the two sides do not understand each other.
         """
-        connection = self._connected(endpoint)
+        connection = self._connected(endpoint, host)
         try:
             return self._fetch(connection, created_ns, wanted)
         except BaseException:
             self.close()
             raise
 
-    def _connected(self, endpoint: str) -> FetchConnection:
+    def _connected(self, endpoint: str, host: str) -> FetchConnection:
         if self._connection is not None and endpoint == self._known:
             return self._connection
         self.close()
         if not endpoint:
             raise FetchUnavailableError(NOWHERE, f"nobody serves the files of {self._keys.address}")
         address, ticket = parse_endpoint(endpoint)
-        self._connection = FetchConnection(address, ticket, self._closed)
+        self._connection = FetchConnection(address, ticket, self._closed, host)
         self._known = endpoint
-        log.info("%s: what has left memory comes from the fetch service at %s", self._keys.address, address)
+        log.info("%s: payloads come from the fetch service at %s", self._keys.address, address)
         return self._connection
 
-    def _fetch(self, connection: FetchConnection, created_ns: int, wanted: Sequence[PayloadId]) -> list[Payload | None]:
+    def _fetch(self, connection: FetchConnection, created_ns: int, wanted: Sequence[Stored]) -> list[Payload | None]:
         found: list[Payload | None] = [None] * len(wanted)
         open_places = list(range(len(wanted)))
         moved_at = time.monotonic()
@@ -120,9 +122,9 @@ class FetchTier:
         again = []
         for place, (status, payload) in zip(places, reply.items, strict=True):
             if status is ItemStatus.FAILED:
-                raise FetchUnavailableError(connection.endpoint, reply.reason or "its disk cannot be read")
+                raise FetchUnavailableError(connection.endpoint, reply.reason or "its host cannot read it")
             if status is ItemStatus.DAMAGED:
-                log.error("%s: %s", self._keys.address, reply.reason or "a payload on the broker's disk is damaged")
+                log.error("%s: %s", self._keys.address, reply.reason or "a payload of the broker is damaged")
             if status is ItemStatus.LATER:
                 again.append(place)
             found[place] = payload

@@ -104,8 +104,9 @@ class Producer:
     inline_bytes : int
         Payloads up to this size travel inside the index entry [bytes].
     gather_s : float
-        For how long after one call to the server messages are gathered for the next [s]; what is waited for, by `flush`
-        or for room in the queue, goes at once. For small messages of which none is urgent: a call costs more than they.
+        For how long after one call to the server messages are gathered for the next [s]; what is waited for, by
+        `flush`, a future's `result` or for room in the queue, goes at once. For small messages of which none is urgent:
+        a call costs more than they. Without it they are gathered only while they come quickly, for 1 ms at most.
     session : str, optional
         Somebody's unique name; a stream that another session has made is refused then, in place of being continued.
     remake : bool
@@ -277,8 +278,7 @@ class Producer:
         -------
         Future of str
             Done when the message is in the stream (``sent``, ``late`` or ``duplicate``), on disk where the stream keeps
-            all, or with the error that kept
-            it out.
+            all, or with the error that kept it out. A message cannot be called back: `cancel` returns False.
 
         Raises
         ------

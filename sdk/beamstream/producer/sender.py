@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from beamstream.address import Address
+from beamstream.dataset import PayloadId
 from beamstream.errors import (
     BeamstreamError,
     BufferFullError,
@@ -175,7 +176,8 @@ class Sender:
         except BeamstreamError as error:
             log.debug("%s; looking again", error)
             safe, again = [], []
-        self._succeed_all(safe)
+        if safe:
+            self._succeed_all(safe)
         self.counts.n_again += len(again)
         for batch in _batches(again):
             self._send(batch, again=True)
@@ -271,16 +273,38 @@ class Sender:
             self._gap_open = False
 
     def _tell(self, batch: list[Outgoing], statuses: list[int], *, n_received: int, again: bool) -> None:
-        """Sort a batch by what was answered; what was there `again`, after a crash, is what this producer had sent."""
-        useless = []
-        held_id = 0
+        """Tell futures what was answered; what was there `again`, after a crash, is what this producer had sent."""
         sent: Told = []
         failed: list[tuple[Outgoing, BeamstreamError]] = []
+        useless: list[PayloadId] = []
+        held_id = 0
+        if statuses.count(Status.APPENDED) == len(batch):  # as nearly always
+            sent = [(message, "sent") for message in batch]
+        else:
+            sent, failed, useless = self._sort(batch, statuses, again=again)
+            held = (one.message_id for one, status in zip(batch, statuses, strict=True) if status == Status.HELD)
+            held_id = max(held, default=0)
+        if failed:
+            self._fail_all(failed)
+        if self._on_disk is not None and sent:
+            self._on_disk.add(sent, n_received)
+        elif sent:
+            self._succeed_all(sent)
+        try:
+            self._storing.settled(held_id, useless)
+        except BeamstreamError as error:
+            log.warning("%d payload(s) of %s stay behind: %s", len(useless), self._address, error)
+
+    def _sort(
+        self, batch: list[Outgoing], statuses: list[int], *, again: bool
+    ) -> tuple[Told, list[tuple[Outgoing, BeamstreamError]], list[PayloadId]]:
+        """Sort a batch by what was answered: what is in the stream, what is not, and whose payload serves nobody."""
+        sent: Told = []
+        failed: list[tuple[Outgoing, BeamstreamError]] = []
+        useless = []
         for message, status in zip(batch, statuses, strict=True):
             if status in WITHOUT_USE and self._has_key(message):
                 useless.append(message.payload_id)
-            if status == Status.HELD:
-                held_id = max(held_id, message.message_id)
             outcome = SENT.get(status)
             if outcome is not None:
                 sent.append((message, "sent" if again and outcome == "duplicate" else outcome))
@@ -288,15 +312,7 @@ class Sender:
                 failed.append((message, IdConflictError(str(self._address), message.message_id, message.part)))
             else:
                 failed.append((message, StreamSealedError(str(self._address), message.message_id, 0)))
-        self._fail_all(failed)
-        if self._on_disk is not None and sent:
-            self._on_disk.add(sent, n_received)
-        else:
-            self._succeed_all(sent)
-        try:
-            self._storing.settled(held_id, useless)
-        except BeamstreamError as error:
-            log.warning("%d payload(s) of %s stay behind: %s", len(useless), self._address, error)
+        return sent, failed, useless
 
     def _succeed_all(self, told: Told) -> None:
         n_sent = n_bytes = 0

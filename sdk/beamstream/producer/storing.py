@@ -87,30 +87,33 @@ class Storing:
         """
         left = [one for one in payloads if one[0] not in self._locations]
         if left and self._tier != "memory":
-            left = self._share(left, life)
+            try:
+                left = self._share(left, life)
+            except SharedMemoryUnavailableError as error:
+                self._let_go(error)
+                if self._tier == "shared":
+                    raise
+                left = [*payloads]  # what was put there before is gone with it
         for answer in self._memory.store(left) if left else ():
             if answer is not None:
                 raise answer
 
     def _share(self, payloads: Sequence[tuple[PayloadId, Payload]], life: str) -> list[tuple[PayloadId, Payload]]:
         """Put payloads into shared memory; returns those that have to go to the server."""
+        writer = self._shared()
+        if writer is None:
+            return [*payloads]
         from beamstream.shared.writing import SegmentsBusyError  # and with it NumPy
 
+        writer.check()
         left = []
         for payload_id, payload in payloads:
-            writer = self._shared()
-            if writer is None:
-                left.append((payload_id, payload))
-                continue
             try:
                 self._locations[payload_id] = writer.place(payload, life)
             except SegmentsBusyError as error:
                 raise BufferFullError(self._server.shown_url, 0.0, str(error)) from error
-            except SharedMemoryUnavailableError as error:
-                self._let_go(error)
-                if self._tier == "shared":
-                    raise
-                left.append((payload_id, payload))
+            except SharedMemoryUnavailableError:
+                raise
             except SharedMemoryError as error:
                 if self._tier == "shared":
                     raise
@@ -137,10 +140,10 @@ class Storing:
         return self._writer
 
     def _let_go(self, error: SharedMemoryError) -> None:
-        log.warning("%s: %s", self._keys.address, error)
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            log.warning("%s: %s", self._keys.address, error)
+        self.forget()
+        self.close()
 
     def location(self, payload_id: PayloadId) -> Location | None:
         """Return where in shared memory a payload was put; None where it was not."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from beamstream.address import DEFAULT_BROKER, SCHEMES, hide_password
@@ -15,6 +15,10 @@ from beamstream.errors import ServerRefusedError, UsageError
 
 from . import scripts
 from .packing import Argument
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+    from .connections import Connections
 
 MIN_VERSION = {"valkey": (8, 0), "redis": (7, 0)}
 """Oldest servers that run the scripts (shebang flags, partial auto ids in XADD)."""
@@ -60,12 +64,13 @@ def _has_port(parts: SplitResult) -> bool:
 
 
 class Server:
-    """A connection pool to one server; safe to share between threads.
+    """Connections to one server, or to a cluster of them; safe to share between threads.
 
     Parameters
     ----------
     url : str, optional
-        ``redis://host:port``, ``rediss://…`` or ``unix:///path``; default: `STREAM_BROKER` or the local one.
+        ``redis://host:port``, ``rediss://…`` or ``unix:///path``; default: `STREAM_BROKER` or the local one. Any
+        node of a cluster; which others there are is asked when it is first used.
 
     Raises
     ------
@@ -79,9 +84,25 @@ class Server:
         self.url = broker_url(url)
         check_url(self.url)
         try:
-            self._connections = Connections(self.url, self.shown_url)
+            self._seed = Connections(self.url, self.shown_url)
         except ValueError as error:
             raise UsageError(f"{self.shown_url!r} is no broker URL: {error}") from error
+        self._way: Connections | Cluster | None = None
+
+    @property
+    def _connections(self) -> Connections | Cluster:
+        """The way to the one server, or to all nodes of a cluster; asked for on the first call."""
+        if self._way is None:
+            from .cluster import Cluster  # as above
+
+            is_cluster = self._seed.cluster_slots() is not None
+            self._way = Cluster(self._seed, self.url, self.shown_url) if is_cluster else self._seed
+        return self._way
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Where the nodes of a cluster listen, as ``host:port``; empty where the server is none."""
+        return tuple(map(str, getattr(self._connections, "nodes", ())))
 
     @property
     def shown_url(self) -> str:
@@ -134,4 +155,4 @@ class Server:
 
     def close(self) -> None:
         """Close all connections."""
-        self._connections.close()
+        (self._way or self._seed).close()

@@ -18,11 +18,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from beamstream.errors import BufferFullError, ServerRefusedError, ServerUnavailableError
+from beamstream.errors import BeamstreamError, BufferFullError, ServerRefusedError, ServerUnavailableError
 
 from .buffers import SHARED
 from .packing import Argument, pack_commands
-from .receiving import receive_strings
+from .receiving import receive_each, receive_strings
 from .sending import limit_waiting, send_pieces
 
 SOCKET_TIMEOUT_S = 15.0
@@ -34,6 +34,18 @@ CONNECT_TIMEOUT_S = 3.0
 READ_BYTES = 256 << 10
 """What is read from a socket at once [bytes]: a little more than Linux lets wait in a Unix socket; four times
 redis-py's own value, which costs a fifth of the rate at 1 MB."""
+
+
+ON_THE_MOVE = (
+    redis.exceptions.AskError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
+)
+"""What a node of a cluster answers while slots move or nodes are lost; its caller tries again later."""
+
+
+class MovedError(ServerRefusedError):
+    """A node of a cluster says that another one has the key; `cluster` follows it where it may ask for the map."""
 
 
 class Connections:
@@ -83,6 +95,26 @@ class Connections:
             sock = _plain_socket(connection)
             found = None if sock is None else receive_strings(sock, SOCKET_TIMEOUT_S, SHARED)
             return connection.read_response() if found is None else found
+
+    def each_string(self, keys: Sequence[str]) -> list[bytes | memoryview | MovedError | None]:
+        """Get the strings under some keys, each by a command of its own, as the nodes of a cluster want it."""
+        with self._translated(), self._borrowed() as connection:
+            self._send(connection, pack_commands([("GET", key) for key in keys]))
+            sock = _plain_socket(connection)
+            found: list[Any] = [] if sock is None else receive_each(sock, len(keys), SOCKET_TIMEOUT_S, SHARED)
+            answers = [self._answer(connection) for _ in range(len(found), len(keys))]
+        for answer in answers:
+            if isinstance(answer, BeamstreamError) and not isinstance(answer, MovedError):
+                raise answer
+        return found + answers
+
+    def cluster_slots(self) -> list[Any] | None:
+        """Return which node of a cluster has which slots; None where this is no cluster."""
+        try:
+            answer: list[Any] = self.call("CLUSTER", "SLOTS")
+        except ServerRefusedError:  # it is none, or does not say so to us
+            return None
+        return answer
 
     def script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script; its text travels only where the server does not know it yet."""
@@ -145,9 +177,15 @@ class Connections:
         except redis.RedisError as error:
             raise self._refusal(error) from error
 
-    def _refusal(self, error: redis.RedisError) -> ServerRefusedError | BufferFullError:
+    def _refusal(self, error: redis.RedisError) -> ServerRefusedError | BufferFullError | ServerUnavailableError:
         """Turn an error answer into one of ours; a script's carries the code in its text."""
         text = str(error)
+        if isinstance(error, redis.exceptions.MovedError):
+            return MovedError(
+                self._shown_url, f"the cluster has the key elsewhere ({text}); let this user ask for CLUSTER SLOTS"
+            )
+        if isinstance(error, ON_THE_MOVE):
+            return ServerUnavailableError(self._shown_url, f"the cluster is on the move: {text}")
         if text.startswith("OOM") or "OOM command not allowed" in text:
             return BufferFullError(self._shown_url, 0.0)
         return ServerRefusedError(self._shown_url, text)

@@ -9,8 +9,7 @@ import enum
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
@@ -20,6 +19,8 @@ from beamstream.frame import Gap, Header, new_header
 from beamstream.location import LOCATION_BYTES, Location
 from beamstream.location import PACKED as PACKED_LOCATION
 from beamstream.records import maker
+
+from .layouts import DTYPES, LAYOUT_KEYS, Layout, known_layout, layout_fields, pack_layout, remember_layout
 
 HEADER_VERSION = 1
 """First byte of every header whose payload lies under its key, or in the entry."""
@@ -34,24 +35,8 @@ fixed places, because the scripts read the second and the third."""
 MAX_HEADER_BYTES = 1 << 20
 """Longest header [bytes]: per-message metadata belongs to the message, not to the index; 1 MiB is far beyond any."""
 
-DTYPES = frozenset(
-    {"|b1", "|i1", "|u1"}
-    | {
-        f"{order}{kind}"
-        for order in "<>"
-        for kind in ("i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16")
-    }
-)
-"""Elements that an array may have, as NumPy names them: plain numbers, and nothing that could hold objects."""
-
 MAX_DIMENSIONS = 32
 """Most axes of an array; NumPy's own limit was 32 until version 2."""
-
-LAYOUTS = 256
-"""How many maps of headers without metadata are remembered, packed and read: more than the streams of one process."""
-
-LAYOUT_BYTES = 128
-"""Longest such map that is remembered as read [bytes]: twice that of an image."""
 
 
 class EntryKind(enum.Enum):
@@ -153,12 +138,12 @@ def pack_header(
         fixed = _FIXED.pack(HEADER_VERSION, checksum, payload_bytes, timestamp_ns)
         packed: bytes
         if metadata or first or (shape is not None and type(shape) is not tuple):
-            fields = {**(first or {}), **_layout_fields(codec, shape, dtype)}
+            fields = {**(first or {}), **layout_fields(codec, shape, dtype)}
             if metadata:
                 fields["m"] = metadata
             packed = fixed + msgpack.packb(fields)
         else:
-            packed = fixed + _pack_layout(codec, dtype, shape is None, *(shape or ()))
+            packed = fixed + pack_layout(codec, dtype, shape is None, *(shape or ()))
     except (TypeError, ValueError, OverflowError, RecursionError, struct.error) as error:
         raise EntryError("message metadata", str(error)) from error
     if len(packed) > MAX_HEADER_BYTES - LOCATION_BYTES:
@@ -186,26 +171,6 @@ def unlocate_header(packed: bytes) -> bytes:
     return encode_header(header) if any(part.location is not None for part in header.parts) else packed
 
 
-@lru_cache(LAYOUTS, typed=True)  # True and 1.0 equal 1, and travel as what they are
-def _pack_layout(codec: str, dtype: str | None, no_array: bool, *shape: int) -> bytes:
-    """Pack the map of a header without metadata: that of one stream is the same for all of its messages."""
-    packed: bytes = msgpack.packb(_layout_fields(codec, None if no_array else shape, dtype))
-    return packed
-
-
-def _layout_fields(codec: str, shape: Sequence[int] | None, dtype: str | None) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    if codec != "none":
-        fields["c"] = codec
-    if shape is not None:
-        fields["s"] = shape
-    if dtype is not None:
-        if dtype not in DTYPES:
-            raise EntryError("header", f"dtype {dtype!r:.40} is none of {', '.join(sorted(DTYPES))}")
-        fields["d"] = dtype
-    return fields
-
-
 def decode_header(packed: bytes) -> Header:
     """Read a header; the inverse of `encode_header`.
 
@@ -231,40 +196,21 @@ def _decode(packed: bytes, *, part: int = 0) -> Header:
     elif version != HEADER_VERSION:
         raise EntryError("header", f"version {version}, this program reads {HEADER_VERSION} and {LOCATED_VERSION}")
     packed_map = packed[map_at:]
-    layout, metadata = _layouts.get(packed_map) if len(packed_map) <= LAYOUT_BYTES else None, {}
+    layout, metadata = known_layout(packed_map), {}
     if layout is None:
         fields = _unpack_map(packed_map)
         if "p" in fields:
             if part:
                 raise EntryError("header", f"part {part} of a dataset has parts itself")
             return _decode_dataset(fields, (checksum, payload_bytes, timestamp_ns))
-        layout = _Layout(_typed(fields, "c", str, "none"), _shape(fields), _dtype(fields))
+        layout = Layout(_typed(fields, "c", str, "none"), _shape(fields), _dtype(fields))
         metadata = _typed(fields, "m", dict, {})
-        if fields.keys() <= _LAYOUT_KEYS and len(packed_map) <= LAYOUT_BYTES:
-            _remember(packed_map, layout)
+        if fields.keys() <= LAYOUT_KEYS:
+            remember_layout(packed_map, layout)
     codec, shape, dtype = layout
     return new_header(
         payload_bytes, checksum, timestamp_ns, codec, shape, dtype, metadata, 1, (), part, False, location
     )
-
-
-class _Layout(NamedTuple):
-    """What the map of a header without metadata says; nothing in it can be changed, so that it can be shared."""
-
-    codec: str
-    shape: tuple[int, ...] | None
-    dtype: str | None
-
-
-_LAYOUT_KEYS = frozenset("csd")
-_layouts: dict[bytes, _Layout] = {}
-
-
-def _remember(packed_map: bytes, layout: _Layout) -> None:
-    """Keep what some bytes say, for messages of which many have the same ones."""
-    if len(_layouts) >= LAYOUTS:
-        _layouts.clear()
-    _layouts[bytes(packed_map)] = layout
 
 
 def _decode_dataset(fields: Mapping[str, Any], fixed: tuple[int, int, int]) -> Header:

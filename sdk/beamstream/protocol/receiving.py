@@ -54,6 +54,30 @@ def receive_strings(
         return [_receive_string(sock, buffers) for _ in range(n_strings)]
 
 
+def receive_each(
+    sock: socket.socket, n_answers: int, timeout_s: float, buffers: ReceiveBuffers
+) -> list[bytes | memoryview | None]:
+    """Return the answers to several commands that each give a string, up to the first other one, which is left unread.
+
+    Parameters
+    ----------
+    sock, timeout_s, buffers
+        As of `receive_strings`.
+    n_answers : int
+        How many there are.
+
+    Raises
+    ------
+    OSError
+        As `receive_strings`.
+    """
+    strings: list[bytes | memoryview | None] = []
+    with waiting_in_kernel(sock, socket.SO_RCVTIMEO, timeout_s):
+        while len(strings) < n_answers and _received(sock, 1, socket.MSG_PEEK) == b"$":
+            strings.append(_receive_string(sock, buffers))
+    return strings
+
+
 def _receive_string(sock: socket.socket, buffers: ReceiveBuffers) -> bytes | memoryview | None:
     """Receive a string: one look ahead at its length, then all of it with its line and its end."""
     ahead = _received(sock, LINE_BYTES, socket.MSG_PEEK)

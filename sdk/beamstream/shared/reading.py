@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 from beamstream.errors import SharedMemoryError
 from beamstream.location import Location
@@ -53,6 +54,31 @@ def views_of(
     return found
 
 
+class Leases:
+    """The leases that somebody has a view of: one for each use of a segment, whoever reads it; not thread-safe."""
+
+    def __init__(self) -> None:
+        self._held: WeakValueDictionary[tuple[int, int], Lease] = WeakValueDictionary()
+
+    def take(self, number: int, epoch: int, descriptor: int, pages: Pages) -> Lease | None:
+        """Return the lease of a segment; None where that use of it is over.
+
+        Raises
+        ------
+        SharedMemoryError
+            If the process has too many files open.
+        """
+        held = self._held.get((number, epoch))
+        if held is None:
+            try:
+                held = lease(descriptor, pages, epoch)
+            except OSError as error:
+                raise SharedMemoryError(f"segment {number:x} cannot be opened: {error}") from error
+            if held is not None:
+                self._held[number, epoch] = held
+        return held
+
+
 class SegmentReader:
     """The segments of one broker, as far as this process has needed them; safe to share between threads.
 
@@ -65,6 +91,7 @@ class SegmentReader:
     def __init__(self, show: Show) -> None:
         self._show = show
         self._lock = threading.Lock()
+        self._leases = Leases()
         self._mapped: dict[int, tuple[int, Pages]] = {}
         self._unknown: dict[int, None] = {}
 
@@ -83,12 +110,7 @@ class SegmentReader:
             known = self._mapped.get(number)
             if known is None:
                 known = self._map(number)
-            if known is None:
-                return None
-            try:
-                return lease(*known, epoch)
-            except OSError as error:
-                raise SharedMemoryError(f"segment {number:x} cannot be opened: {error}") from error
+            return None if known is None else self._leases.take(number, epoch, *known)
 
     def _map(self, number: int) -> tuple[int, Pages] | None:
         if number in self._unknown:
@@ -124,53 +146,61 @@ class SegmentReader:
             self._let_go(list(self._mapped))
 
 
-class _Shared:
-    """The reader of one endpoint, which all consumers of this process use."""
+class SharedReader(SegmentReader):
+    """The reader of one endpoint, which all consumers of this process use.
 
-    def __init__(self, endpoint: str) -> None:
-        self.connection = Connection(endpoint)
-        self.reader = SegmentReader(self._show)
-        self.n_users = 0
-
-    def _show(self, number: int) -> int | None:
-        (kind, _), descriptors = self.connection.ask(encode(SHOW, number), _ANSWERS)
-        if kind == UNKNOWN or not descriptors:
-            return None
-        for more in descriptors[1:]:
-            os.close(more)
-        return descriptors[0]
-
-
-_lock = threading.Lock()
-_readers: dict[tuple[int, str], _Shared] = {}
-
-
-def open_reader(endpoint: str) -> SegmentReader:
-    """Return the reader of an endpoint; `close_reader` has to follow.
+    Parameters
+    ----------
+    endpoint : str
+        As the broker announces it.
 
     Raises
     ------
     SharedMemoryUnavailableError
         If segments cannot be had from here.
     """
-    key = os.getpid(), endpoint  # a child of a fork makes its own
-    with _lock:
-        if key not in _readers:
-            _readers[key] = _Shared(endpoint)
-        shared = _readers[key]
-        shared.n_users += 1
-        return shared.reader
+
+    def __init__(self, endpoint: str) -> None:
+        self._connection = Connection(endpoint)
+        self._n_users = 0
+        super().__init__(self._ask)
+
+    def _ask(self, number: int) -> int | None:
+        (kind, _), descriptors = self._connection.ask(encode(SHOW, number), _ANSWERS)
+        if kind == UNKNOWN or not descriptors:
+            return None
+        for more in descriptors[1:]:
+            os.close(more)
+        return descriptors[0]
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it can show no further segments."""
+        return self._connection.is_broken
+
+    @classmethod
+    def open(cls, endpoint: str) -> SharedReader:
+        """Return the reader of an endpoint; `release` has to follow."""
+        key = os.getpid(), endpoint  # a child of a fork makes its own
+        with _lock:
+            reader = _readers.get(key)
+            if reader is None or reader.is_broken:
+                reader = _readers[key] = cls(endpoint)
+            reader._n_users += 1
+            return reader
+
+    def release(self) -> None:
+        """Say that it is not needed any more; the last user's word closes it."""
+        with _lock:
+            self._n_users -= 1
+            if self._n_users > 0:
+                return
+            key = os.getpid(), self._connection.endpoint
+            if _readers.get(key) is self:
+                del _readers[key]
+        self.close()
+        self._connection.close()
 
 
-def close_reader(endpoint: str) -> None:
-    """Say that a reader is not needed any more; the last user's word closes it."""
-    key = os.getpid(), endpoint
-    with _lock:
-        shared = _readers.get(key)
-        if shared is None:
-            return
-        shared.n_users -= 1
-        if shared.n_users == 0:
-            del _readers[key]
-            shared.reader.close()
-            shared.connection.close()
+_lock = threading.Lock()
+_readers: dict[tuple[int, str], SharedReader] = {}

@@ -9,6 +9,7 @@ and knows that they are gone.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .room import room_bytes
 
 MAGIC = b"bs-shm1\0"
 _HEAD = struct.Struct("<8sQII")
@@ -45,6 +48,9 @@ def create(number: int, size_bytes: int) -> int:
     OSError
         If there is no memory for it.
     """
+    left_bytes = room_bytes()
+    if size_bytes > left_bytes:
+        raise OSError(errno.ENOMEM, f"{size_bytes} bytes are wanted, and the machine has {left_bytes} left")
     descriptor = os.memfd_create(f"beamstream-{number:016x}", os.MFD_CLOEXEC)
     try:
         os.fchmod(descriptor, 0o644)  # readers of other users open it again, to read
@@ -97,7 +103,11 @@ class Lease(np.ndarray[Any, np.dtype[np.uint8]]):
     def __del__(self) -> None:
         """Let the lock go, by closing the description that has it."""
         if self.descriptor is not None:
-            os.close(self.descriptor)
+            _close(self.descriptor)
+
+
+_close = os.close
+"""Kept here, because views may go when the interpreter ends, and modules have gone before."""
 
 
 def lease(descriptor: int, pages: Pages, epoch: int) -> Lease | None:

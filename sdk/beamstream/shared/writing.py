@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from .messages import DONE, LEND, LENT, NEVER, WAIT, encode
 from .segment import ALIGN_BYTES, HEAD_BYTES, Pages, epoch_of, is_segment, map_pages
 
 _ANSWERS = {LENT: (int, int), WAIT: (str,), NEVER: (str,)}
+
+
+AHEAD_S = 1.0
+"""A producer that fills half a segment in this time asks for the next one before it needs it [s]."""
 
 
 class SegmentsBusyError(Exception):
@@ -35,6 +40,12 @@ class _Written:
     pages: Pages
     offset: int = HEAD_BYTES
     held_id: int = 0
+    begun_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_filling_fast(self) -> bool:
+        """Whether half of it was filled in no time."""
+        return 2 * self.offset > self.pages.nbytes and time.monotonic() - self.begun_s < AHEAD_S
 
 
 class SegmentWriter:
@@ -62,11 +73,22 @@ class SegmentWriter:
         self._pages: dict[int, Pages] = {}
         self._current: _Written | None = None
         self._full: list[_Written] = []
+        self._is_asked = False
 
     @property
     def endpoint(self) -> str:
         """Who lends segments."""
         return self._connection.endpoint
+
+    def check(self) -> None:
+        """Look whether whoever lends segments is still there: what is put into them is gone with it.
+
+        Raises
+        ------
+        SharedMemoryUnavailableError
+            If that is not so.
+        """
+        self._connection.check()
 
     def place(self, payload: Payload, life: str) -> Location:
         """Copy a payload into a segment.
@@ -85,6 +107,7 @@ class SegmentWriter:
         """
         if life != self._life:
             self._put_aside()
+            self._drop_asked()
             self._life = life
         n_bytes = memoryview(payload).nbytes
         current = self._current
@@ -95,6 +118,8 @@ class SegmentWriter:
         # NumPy's copy lets other threads run meanwhile.
         np.copyto(current.pages[begin : begin + n_bytes], np.frombuffer(payload, np.uint8))
         current.offset = begin + n_bytes + -n_bytes % ALIGN_BYTES
+        if not self._is_asked and current.is_filling_fast:
+            self._ask(n_bytes)
         return Location(current.number, current.epoch, begin)
 
     def settled(self, held_id: int) -> None:
@@ -112,20 +137,43 @@ class SegmentWriter:
             self._give_back(one)
         self._full = []
 
+    def _drop_asked(self) -> None:
+        """Put aside what was asked for in another life."""
+        if self._is_asked:
+            with contextlib.suppress(SegmentsBusyError, SharedMemoryError):
+                self._full.append(self._take())
+
     def _put_aside(self) -> None:
         if self._current is not None:
             self._full.append(self._current)
             self._current = None
 
-    def _borrow(self, n_bytes: int) -> _Written:
-        request = encode(LEND, str(self._address), self._life, n_bytes)
-        (kind, *fields), descriptors = self._connection.ask(request, _ANSWERS)
+    def _ask(self, n_bytes: int) -> None:
+        self._connection.tell(encode(LEND, str(self._address), self._life, n_bytes))
+        self._is_asked = True
+
+    def _take(self) -> _Written:
+        """Take what was asked for."""
+        self._is_asked = False
+        (kind, *fields), descriptors = self._connection.take(_ANSWERS)
         if kind == WAIT:
             raise SegmentsBusyError(fields[0])
         if kind == NEVER:
             raise SharedMemoryError(fields[0])
         number, epoch = fields
-        return _Written(number, epoch, descriptors[0], self._mapped(number, epoch, descriptors))
+        pages = self._mapped(number, epoch, descriptors)
+        return _Written(number, epoch, descriptors[0], pages)
+
+    def _borrow(self, n_bytes: int) -> _Written:
+        """Return the next segment: the one that was asked for ahead, if such a payload has room in it."""
+        if self._is_asked:
+            with contextlib.suppress(SegmentsBusyError, SharedMemoryError):
+                ahead = self._take()
+                if HEAD_BYTES + n_bytes <= ahead.pages.nbytes:
+                    return ahead
+                self._full.append(ahead)
+        self._ask(n_bytes)
+        return self._take()
 
     def _mapped(self, number: int, epoch: int, descriptors: list[int]) -> Pages:
         """Return the pages of a segment that was lent; where that fails the lock is let go."""

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from beamstream import Address
+from beamstream.dataset import Stored
 from beamstream.errors import FetchProtocolError
 from beamstream.fetch import (
     MAX_ITEMS,
@@ -22,6 +23,7 @@ from beamstream.fetch import (
     parse_endpoint,
 )
 from beamstream.fetch.messages import BadRequestError
+from beamstream.location import Location
 
 TICKET = bytes(range(16))
 REQUEST = Request(
@@ -29,13 +31,23 @@ REQUEST = Request(
     ticket=TICKET,
     address=Address("bt", "det", "run"),
     created_ns=2**40,
-    wanted=[(1, 2**64 - 1), (42, 3, 258)],
+    wanted=[
+        Stored((1, 2**64 - 1), None, 0),
+        Stored((42, 3, 258), None, 0),
+        Stored((43, 4), Location(2**63 + 5, 6, 4096), 2**20),
+        Stored((44, 5, 1), Location(7, 2**32 - 2, 2**32 - 64), 9),
+    ],
 )
 GOLDEN_REQUEST = bytes.fromhex(
-    "627366" "01" "0000000000000007" "000102030405060708090a0b0c0d0e0f" "0000010000000000" "000a" "0002"
-    "62742f6465742f72756e" "0000000000000001" "ffffffffffffffff" "0000"
-    "000000000000002a" "0000000000000003" "0102"
+    "627366" "02" "0000000000000007" "000102030405060708090a0b0c0d0e0f" "0000010000000000" "000a" "0004"
+    "62742f6465742f72756e" "0000000000000001" "ffffffffffffffff" "0000" "0000000000000000" "00000000" "0000000000000000"
+    "000000000000002a" "0000000000000003" "0102" "0000000000000000" "00000000" "00000000" "00000000"
+    "000000000000002b" "0000000000000004" "0000" "8000000000000005" "00000006" "00001000" "00100000"
+    "000000000000002c" "0000000000000005" "0001" "0000000000000007" "fffffffe" "ffffffc0" "00000009"
 )  # fmt: skip
+FIRST_PLACE = 40 + len(str(REQUEST.address)) + 18
+"""Where the first item's place in shared memory begins."""
+
 REPLY = Reply(
     request_id=7,
     status=ReplyStatus.OK,
@@ -44,7 +56,7 @@ REPLY = Reply(
 )
 GOLDEN_REPLY = [
     bytes.fromhex(
-        "627366" "01" "0000000000000007" "00" "0002" "0003" "c2b5"
+        "627366" "02" "0000000000000007" "00" "0002" "0003" "c2b5"
         "00" "0000000000000003" "01" "0000000000000000" "00" "0000000000000000"
     ),
     b"abc",
@@ -52,12 +64,12 @@ GOLDEN_REPLY = [
 ]  # fmt: skip
 
 
-def test_a_request_of_version_1_reads_and_is_written_like_this() -> None:
+def test_a_request_of_version_2_reads_and_is_written_like_this() -> None:
     assert encode_request(REQUEST) == GOLDEN_REQUEST
     assert decode_request(GOLDEN_REQUEST) == REQUEST
 
 
-def test_a_reply_of_version_1_reads_and_is_written_like_this() -> None:
+def test_a_reply_of_version_2_reads_and_is_written_like_this() -> None:
     assert encode_reply(REPLY) == GOLDEN_REPLY
     assert decode_reply(GOLDEN_REPLY) == REPLY
 
@@ -75,7 +87,7 @@ def test_the_largest_request_is_as_long_as_the_socket_lets_through() -> None:
         ticket=TICKET,
         address=Address("b" * 128, "d" * 128, "r" * 128),
         created_ns=0,
-        wanted=[(1, 1)] * MAX_ITEMS,
+        wanted=[Stored((1, 1), None, 0)] * MAX_ITEMS,
     )
     assert len(encode_request(largest)) == MAX_REQUEST_BYTES
     assert decode_request(encode_request(largest)) == largest
@@ -90,7 +102,11 @@ def changed(at: int, data: bytes) -> bytes:
     [
         (b"", ReplyStatus.MALFORMED, 0),
         (b"GET / HTTP/1.1\r\n\r\n", ReplyStatus.MALFORMED, 0),
-        (changed(3, b"\x02"), ReplyStatus.UNKNOWN_VERSION, 7),
+        (changed(3, b"\x01"), ReplyStatus.UNKNOWN_VERSION, 7),
+        (changed(3, b"\x03"), ReplyStatus.UNKNOWN_VERSION, 7),
+        (changed(FIRST_PLACE, b"\x01"), ReplyStatus.MALFORMED, 7),
+        (changed(FIRST_PLACE + 11, b"\x01"), ReplyStatus.MALFORMED, 7),
+        (changed(FIRST_PLACE + 16, bytes(3) + b"\x01"), ReplyStatus.MALFORMED, 7),
         (GOLDEN_REQUEST[:12], ReplyStatus.MALFORMED, 7),
         (GOLDEN_REQUEST[:-1], ReplyStatus.MALFORMED, 7),
         (GOLDEN_REQUEST + b"x", ReplyStatus.MALFORMED, 7),
@@ -121,7 +137,7 @@ HEAD = GOLDEN_REPLY[0]
         [HEAD, b"abc"],
         [HEAD, b"abcd", b""],
         [HEAD, b"abc", b"", b""],
-        [HEAD[:3] + b"\x02" + HEAD[4:], b"abc", b""],
+        [HEAD[:3] + b"\x01" + HEAD[4:], b"abc", b""],
         [HEAD[:12] + b"\x63" + HEAD[13:], b"abc", b""],
         [HEAD[:13] + struct.pack(">HH", 2, 65535) + HEAD[17:], b"abc", b""],
         [HEAD[:17] + b"\xff\xff" + HEAD[19:], b"abc", b""],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from beamstream_broker.bench.findings import Findings
@@ -12,6 +14,7 @@ from beamstream_broker.bench.table import (
     number,
     print_findings,
     rate_rows,
+    unkept_paces,
 )
 
 
@@ -44,6 +47,16 @@ def test_delays_are_in_milliseconds_with_the_pace_they_were_measured_at(findings
     assert {len(row) for row in rows} == {1 + len(LATENCY_COLUMNS)}
 
 
+def test_a_pace_that_was_not_kept_is_said(findings: Findings) -> None:
+    assert unkept_paces(findings) == []
+    latency = findings.results[1].latency
+    assert latency is not None
+    slow = replace(findings.results[1], latency=replace(latency, behind_s=0.33))
+    assert unkept_paces(replace(findings, results=[slow])) == [
+        "1 MiB, memory, 3 groups x 2: the pace of 740 messages/s was not kept, the producer fell 330 ms behind"
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (53187.4, "53,200"), (999.6, "1,000"), (120.4, "120"), (1.556, "1.56"), (0.55, "0.550"), (12.34, "12.3"),
@@ -60,9 +73,9 @@ def test_everything_is_printed_and_nothing_is_taken_for_markup(
     said = capsys.readouterr().out
     for words in (
         "2 CPUs (Name <of> a & processor)",
-        "200 B, CPU s per million messages",
-        "1 MiB, CPU s per GB",
-        "latency [ms] at half of that",
+        "200 B: throughput of each group, and CPU time [s] per million messages of",
+        "1 MiB: throughput of each group, and CPU time [s] per GB of",
+        "1 MiB: latency [ms] at half of that throughput",
         "redis-py SET/GET",
         "not measured: shared, 9 MB: no room [here]",
     ):
