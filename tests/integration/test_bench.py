@@ -21,8 +21,9 @@ from beamstream import Producer
 from beamstream.cli.root import run
 from beamstream.presence import Presence, announce
 from beamstream.protocol.client import Server
+from beamstream_broker.bench.disks import file_system
 from beamstream_broker.bench.errors import BrokerNotIdleError
-from beamstream_broker.bench.target import file_system, measure_room, somebodys_broker
+from beamstream_broker.bench.target import measure_room, somebodys_broker
 from beamstream_broker.embedded import EmbeddedServer
 
 PATIENCE_S = 60.0

@@ -19,6 +19,7 @@ from beamstream.protocol.client import broker_url
 from beamstream.sizes import parse_bytes
 from beamstream_broker.memory import choose_memory, measure_memory
 
+from .disks import choose_folder
 from .errors import OutputFileError
 from .findings import Findings, Tier
 from .plan import MAX_MEMBERS, Plan, make_plan
@@ -26,7 +27,7 @@ from .plot import draw
 from .session import Session, count_steps
 from .showing import Showing
 from .table import print_findings
-from .target import Target, choose_folder, own_broker, somebodys_broker
+from .target import Target, own_broker, somebodys_broker
 
 MEMORY_SHARE, QUICK_MEMORY_SHARE = 2, 4
 """What part of a broker's usual memory the bench's own has, a half or a quarter: within seconds all of it is in use and

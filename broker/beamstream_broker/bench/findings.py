@@ -20,6 +20,9 @@ VERSION = 1
 GB = 10**9
 MILLION = 10**6
 
+BUSY_SHARE = 0.25
+"""Load before the bench, as a share of the processors, above which its figures are called those of a busy machine."""
+
 Tier = Literal["inline", "memory", "shared", "disk"]
 Part = Literal["live", "written", "read"]
 """``live``: readers follow the producer. ``written``: sent, and on disk. ``read``: a lagging reader, from segments."""
@@ -39,6 +42,8 @@ class Host:
         Memory of the machine or container [bytes].
     system, python, beamstream, server : str
         Kernel, interpreter, our version, kind and version of the server.
+    load_before : float
+        How many processes wanted a processor in the minute before, on average.
     """
 
     n_cpus: int
@@ -48,6 +53,12 @@ class Host:
     python: str
     beamstream: str
     server: str
+    load_before: float
+
+    @property
+    def was_busy(self) -> bool:
+        """Whether others were at work, so that idle it would do better."""
+        return self.load_before > BUSY_SHARE * self.n_cpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

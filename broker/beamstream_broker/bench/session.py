@@ -17,11 +17,12 @@ from beamstream_broker.memory import measure_memory
 
 from .ceilings import measure_disk, measure_memcpy, redis_ceiling, socket_ceiling
 from .crew import ANSWER_TIMEOUT_S, Crew
+from .disks import disk_room
 from .errors import IncompleteRunError, TierNotHadError, WorkerFailedError
 from .findings import Ceiling, Findings, Host, Left, Result, frame_text
 from .measuring import DISK_BYTES, Bench
 from .plan import Case, Plan
-from .target import Target, bare_prefix, disk_room
+from .target import Target, bare_prefix
 from .workload import takes_tier
 
 BEAMTIME = "stream-bench"
@@ -85,6 +86,7 @@ class Session:
             See `Bench.measure`.
         """
         measured_at = datetime.now(UTC).isoformat(timespec="seconds")
+        host = describe_host(self._target)
         reasons = {case: self._why_not(case) for case in self._plan.cases}
         with contextlib.ExitStack() as stack:
             # After the crew has ended: nobody writes any more then.
@@ -103,7 +105,7 @@ class Session:
                         self._measure(bench, case, reasons[case])
         return Findings(
             measured_at=measured_at,
-            host=describe_host(self._target),
+            host=host,
             broker=None if self._target.is_ours else self._target.server.shown_url,
             memory_bytes=self._target.memory_bytes,
             seconds=self._plan.seconds,
@@ -220,6 +222,7 @@ def describe_host(target: Target) -> Host:
         python=platform.python_version(),
         beamstream=version("beamstream"),
         server=target.server.check(),
+        load_before=os.getloadavg()[0],
     )
 
 

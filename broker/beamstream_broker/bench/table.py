@@ -49,6 +49,14 @@ def latency_rows(findings: Findings, size: int) -> list[Row]:
     ]
 
 
+def remarks(findings: Findings) -> list[str]:
+    """Return in words what has to be known beside the figures."""
+    host = findings.host
+    busy = f"the machine was busy before (load {number(host.load_before)} on {host.n_cpus} CPUs): idle it does better"
+    left = [f"not measured: {one.what}: {one.reason}" for one in findings.left]
+    return [*([busy] if host.was_busy else []), *unkept_paces(findings), *left]
+
+
 def unkept_paces(findings: Findings) -> list[str]:
     """Return in words where a producer fell behind the pace at which latency was to be measured."""
     return [
@@ -122,7 +130,7 @@ def print_findings(findings: Findings) -> None:
     for size in findings.sizes:
         _print_size(console, findings, size)
     console.print(f"\n{ABOUT}", markup=False, style="dim", width=NARROWEST)
-    for words in [*unkept_paces(findings), *(f"not measured: {one.what}: {one.reason}" for one in findings.left)]:
+    for words in remarks(findings):
         console.print(words, markup=False, soft_wrap=True)
 
 

@@ -70,6 +70,7 @@ def findings() -> Findings:
             python="3.11.7",
             beamstream="0.1.0",
             server="valkey 9.1.2",
+            load_before=0.2,
         ),
         broker=None,
         memory_bytes=2 << 30,

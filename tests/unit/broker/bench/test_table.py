@@ -14,6 +14,7 @@ from beamstream_broker.bench.table import (
     number,
     print_findings,
     rate_rows,
+    remarks,
     unkept_paces,
 )
 
@@ -45,6 +46,12 @@ def test_delays_are_in_milliseconds_with_the_pace_they_were_measured_at(findings
     assert rows[0] == ("memory, 3 groups x 2", "740", "0.700", "1.20", "4.00", "30.0")
     assert len(rows) == 2  # nobody follows what is written to disk, or read from it
     assert {len(row) for row in rows} == {1 + len(LATENCY_COLUMNS)}
+
+
+def test_a_machine_that_was_busy_is_said_to_have_been(findings: Findings) -> None:
+    assert remarks(findings) == ["not measured: shared, 9 MB: no room [here]"]
+    busy = replace(findings, host=replace(findings.host, load_before=8.16))
+    assert remarks(busy)[0] == "the machine was busy before (load 8.16 on 2 CPUs): idle it does better"
 
 
 def test_a_pace_that_was_not_kept_is_said(findings: Findings) -> None:
