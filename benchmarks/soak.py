@@ -296,7 +296,7 @@ class Soak:
         spilled = None
         for number in range(1, n_rounds + 1):
             self.round("steady", self.sending(number, n=max(1, int(rate_hz * round_s)), rate_hz=rate_hz),
-                       kills=number == n_rounds // 2 + 1)  # fmt: skip
+                       kills=number == n_rounds // 2 + 2)  # fmt: skip
             if number == n_rounds // 2:
                 sending = self.sending(n_rounds + 1, keep="overflow", n=n_spilled, rate_hz=spill_hz)
                 spilled = self.round("spill", sending, sleeps=True)

@@ -108,6 +108,8 @@ def describe(record: Record, found: dict[str, Any], halves: list[Halves]) -> Ite
     visits = sum(one["visits"] for one in record.rounds)
     joins = sum(one["joins_again"] for one in record.rounds)
     yield f"{len(record.rounds)} streams, {n} messages; readers joined {joins} times, {visits} visits of other groups"
+    again = sum(sum(one["again"].values()) for one in record.rounds)
+    yield f"{again} messages were delivered again: what the killed reader held, and who left"
     behind_s = max(one["behind_s"] for one in record.rounds)
     held = sum(one["n_held_back"] for one in record.rounds)
     yield f"the producer was {behind_s:.2f} s behind its pace at most, and held back {held} times"
@@ -145,8 +147,10 @@ def panels(record: Record) -> list[Panel]:
         for share in (0.5, 0.99):
             line = [percentile(found[one], EDGES_S, share) if one in found else None for one in seconds]
             delays[f"{group}, {share:.0%}"] = (list(seconds), [None if one is None else 1e3 * one for one in line])
+    of_all = ("shared memory", "taken of it")
     return [
-        Panel(title="memory [MB]", lines=memory),
+        Panel(title="shared memory [MB]", lines={name: line for name, line in memory.items() if name in of_all}),
+        Panel(title="a process's own memory [MB]", lines={n: line for n, line in memory.items() if n not in of_all}),
         Panel(title="delivered, by group [GB/s]", lines=rates),
         Panel(title="from send to delivery [ms]", lines=delays, is_logarithmic=True),
     ]

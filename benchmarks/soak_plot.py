@@ -75,11 +75,11 @@ def _draw_panel(
             return bottom - (bottom - top) * value / ticks[-1]
         return bottom - (bottom - top) * math.log(max(value, ticks[0]) / ticks[0]) / math.log(ticks[-1] / ticks[0])
 
-    for from_s, to_s, what in events:
+    for number, (from_s, to_s, what) in enumerate(events):
         band = {"class": "event", "x": f"{x(from_s):.1f}", "y": f"{top:.1f}", "height": f"{bottom - top:.1f}"}
         band["width"] = f"{max(1.5, x(to_s) - x(from_s)):.1f}"
         SubElement(SubElement(root, "rect", band), "title").text = what
-        _text(root, x(from_s) + 2, top + 10, what, "quiet")
+        _text(root, x(from_s) + 2, top + 10 + 12 * (number % 3), what, "quiet")
     for tick in ticks:
         _line(root, (LEFT, LEFT + width), (y(tick), y(tick)), "grid")
         _text(root, LEFT - 6, y(tick) + 4, f"{tick:,g}", "quiet end")
