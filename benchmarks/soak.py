@@ -343,7 +343,7 @@ def main() -> int:
     parser.add_argument("--tier", default="shared", help="shared, memory or auto")
     parser.add_argument("--rate", type=float, default=0.0, metavar="HZ", help="frames a second; half of the limit else")
     parser.add_argument("--size", default="1MiB", help="of a frame")
-    parser.add_argument("--memory", default="4GiB", help="of server and shared memory")
+    parser.add_argument("--memory", default="8GiB", help="of server and shared memory: some seconds")
     parser.add_argument("--limit-seconds", type=float, default=20.0, help="for how long the limit is measured")
     parser.add_argument(
         "--spill-rate", type=float, default=200.0, metavar="HZ", help="frames a second while one sleeps"

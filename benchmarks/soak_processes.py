@@ -39,7 +39,7 @@ MEMBERS = {"required": 2, "best": 1, "leaver": 1}
 N_PAYLOADS = 8
 TELL_EVERY_S = 1.0
 LOOK_EVERY_S = 0.02
-MEMBER_TIMEOUT_S = 2.0
+MEMBER_TIMEOUT_S = 1.0
 """After so long what a killed reader held goes to another one [s]."""
 
 OPEN_TIMEOUT_S = 60.0
@@ -326,8 +326,9 @@ def _visit(url: str, stream: str, group: str) -> tuple[int, int, bool]:
             consumer.acknowledge(frame)
             n_holes += bool(last_id) and frame.message_id != last_id + 1
             n, last_id = n + 1, frame.message_id
-        address = consumer.address
-    server = Server(url)
-    delete_group(server, address, group, force=True)  # else it would be one that is behind
-    server.close()
+        server = Server(url)
+        delete_group(
+            server, consumer.address, group, force=True
+        )  # before it leaves: else it would be one that is behind
+        server.close()
     return n, n_holes, is_over
