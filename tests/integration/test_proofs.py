@@ -55,6 +55,35 @@ def test_the_benchmark_of_single_readings_states_every_figure_and_loses_none() -
     assert all(0 < one["delay_median_s"] <= one["delay_99_s"] <= one["delay_longest_s"] for one in found)
 
 
+def test_a_short_soak_gives_every_group_every_id_and_leaves_clean_receipts(tmp_path: Path) -> None:
+    figures, drawing = tmp_path / "soak.json", tmp_path / "soak.svg"
+    command = [sys.executable, str(BENCHMARKS / "soak.py"), "--minutes", "0.02", "--round-seconds", "0.3"]
+    command += [
+        "--rate",
+        "500",
+        "--size",
+        "256KiB",
+        "--memory",
+        "128MiB",
+        "--spill-rate",
+        "400",
+        "--folder",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        [*command, "--json", str(figures), "--plot", str(drawing)], capture_output=True, text=True, check=False
+    )
+    assert figures.exists(), done.stderr
+    found = json.loads(figures.read_text())
+    # Whether a busy machine's memory and latency are flat within seconds is no test.
+    assert [flaw for flaw in found["flaws"] if not flaw.endswith("is not flat")] == []
+    assert [one["name"] for one in found["rounds"]] == ["limit", "steady", "steady", "spill", "steady", "steady"]
+    assert found["spilled"]["on_disk"] > 0
+    assert {what for _, _, what in found["events"]} == {"best sleeps", "reads from disk", "killed"}
+    assert drawing.read_text().startswith("<svg")
+    assert sorted(tmp_path.iterdir()) == [figures, drawing], "all files are removed"
+
+
 def test_the_spill_benchmark_states_every_figure(tmp_path: Path) -> None:
     # How fast it is on a busy machine is no test.
     found = prove("spill", "--gb", "0.05", "--rounds", "1", "--cold", "--folder", str(tmp_path), fails=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beamstream import Address, Frame, Producer
+from beamstream import Address, Consumer, Frame, Producer
 from beamstream.cli.root import run
-from beamstream.errors import SharedMemoryUnavailableError
-from beamstream.presence import Presence, announce
+from beamstream.errors import NothingNewError, SharedMemoryUnavailableError
+from beamstream.presence import Presence, announce, read_presence, withdraw
 from beamstream.producer import Tier
 from beamstream.protocol import StreamKeys, fields_of, unlocate_header
 from beamstream.protocol.client import Server
@@ -126,6 +127,27 @@ def test_services_that_need_shared_memory_say_at_once_that_there_is_none(broker:
     with pytest.raises(SharedMemoryUnavailableError, match="no broker looks after"):
         run_processor(Negative, str(ADDRESS), broker=broker, upkeep=upkeep)
     assert list_sources(Server(broker)) == []
+
+
+def test_readers_wait_for_a_broker_that_is_not_seen_and_skip_nothing(url: str) -> None:
+    with Producer(ADDRESS, broker=url, tier="shared") as producer:
+        for message_id in (1, 2, 3):
+            producer.send_array(message_id, IMAGE + message_id, codec="none")
+        producer.finish()
+    server = Server(url)
+    presence = read_presence(server)
+    assert presence is not None
+    os.kill(presence.pid, signal.SIGSTOP)  # as one that is busy with a slow disk
+    try:
+        withdraw(server)
+        consumer = Consumer(ADDRESS, broker=url)
+        with pytest.raises(NothingNewError):
+            consumer.next(0.5)
+    finally:
+        os.kill(presence.pid, signal.SIGCONT)
+    assert [frame.message_id for frame in consumer] == [1, 2, 3]
+    assert consumer.counts.n_skipped == 0
+    consumer.close()
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ class SharedTier:
     def _read(self, wanted: Sequence[Stored]) -> list[Payload | None]:
         if self._way is None:
             presence = read_presence(self._server)
-            if presence is None or not presence.shared:
+            if presence is None:  # it may be busy, or stopped: what cannot be had now is never taken for gone
+                raise SharedMemoryUnavailableError(self._server.shown_url, "its broker has not been seen for a while")
+            if not presence.shared:
                 return [None] * len(wanted)  # whoever kept them is gone, and they with it
             self._way = self._find_way(presence)
         return [*self._way.read(wanted)]
