@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from .dataset import Stored
+from .errors import SharedMemoryUnavailableError
 from .frame import Payload
 from .payloads import MemoryTier
 from .protocol import StreamKeys
@@ -40,14 +41,18 @@ class TieredPayloads:
             If one is on the disk or in the memory of a host that does not answer now.
         """
         found: list[Payload | None] = [None] * len(wanted)
-        tiers: tuple[tuple[bool, Callable[[Sequence[Stored]], Sequence[Payload | None]]], ...] = (
-            (True, self._shared.fetch),
-            (False, lambda keyed: self._memory.fetch([one.payload_id for one in keyed])),
-        )
-        for is_located, fetch in tiers:
-            _fill(found, wanted, [n for n, one in enumerate(wanted) if (one.location is not None) == is_located], fetch)
+        keyed = [place for place, one in enumerate(wanted) if one.location is None]
+        located = [place for place, one in enumerate(wanted) if one.location is not None]
+        unseen: SharedMemoryUnavailableError | None = None
+        _fill(found, wanted, keyed, lambda some: self._memory.fetch([one.payload_id for one in some]))
+        try:
+            _fill(found, wanted, located, self._shared.fetch)
+        except SharedMemoryUnavailableError as error:
+            unseen = error
         missing = [place for place, payload in enumerate(found) if payload is None]
-        _fill(found, wanted, missing, lambda gone: self._disk.fetch([one.payload_id for one in gone]))
+        _fill(found, wanted, missing, lambda some: self._disk.fetch([one.payload_id for one in some]))
+        if unseen is not None and any(found[place] is None for place in located):
+            raise unseen  # not on disk, or not yet
         return found
 
     def interrupt(self) -> None:

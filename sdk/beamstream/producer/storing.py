@@ -95,7 +95,7 @@ class Storing:
         ServerError
             If one cannot be stored; calling again is safe.
         """
-        if self.is_lost:
+        if self._is_left_alone:
             self._let_go("the broker that had it is gone")
         n_stored, left = len(payloads), [*payloads]
         if self._tier != "memory":
@@ -167,7 +167,11 @@ class Storing:
 
     @property
     def is_lost(self) -> bool:
-        """Whether what was put into shared memory and is not settled is gone, with the broker that had it."""
+        """Whether something was put into shared memory, is not settled, and is gone with the broker that had it."""
+        return bool(self._locations) and self._is_left_alone
+
+    @property
+    def _is_left_alone(self) -> bool:
         return self._writer is not None and not self._writer.is_there
 
     def _let_go(self, why: object) -> None:
