@@ -109,7 +109,7 @@ def measure(folder: Path, n_frames: int, n_rounds: int, *, warm: bool) -> dict[s
     memory_bytes = int(n_frames * FRAME_BYTES * MEMORY_SHARE)
     seconds: dict[str, list[float]] = {"spill": [], "plain": []}
     progress = Progress()
-    with running_broker(str(memory_bytes), folder) as broker:
+    with running_broker(str(memory_bytes), folder, "--shared-memory", "off") as broker:
         server = Server(broker.url)
         if warm:
             progress.show("filling the free memory with cached pages")

@@ -2,11 +2,11 @@
 
     python benchmarks/through_memory.py [--gb 20] [--memory 1GiB] [--folder DIR] [--json]
 
-`stream broker run --spill`, a producer and a consumer, each a process. The consumer's group joins before the first
-frame and sleeps until half of the frames are sent; then it catches up. Every frame differs from all others. The
-producer notes the XXH3-64 of each payload before it is sent, the consumer that of each payload it was given, and the
-two lists have to be the same, as have the receipts of the broker and of the folder on disk. The server's memory is
-read all the time; its highest reading has to stay below its limit.
+`stream broker run --spill --shared-memory off`, a producer and a consumer, each a process. The consumer's group joins
+before the first frame and sleeps until half of the frames are sent; then it catches up. Every frame differs from all
+others. The producer notes the XXH3-64 of each payload before it is sent, the consumer that of each payload it was
+given, and the two lists have to be the same, as have the receipts of the broker and of the folder on disk. The server's
+memory is read all the time; its highest reading has to stay below its limit.
 
 At the end the server's limit is set so low that the broker writes what is still in memory to disk, too. All files are
 removed. Ends with status 1 where anything is not as it has to be.
@@ -235,7 +235,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="beamstream-proof-") as name:
             folder = Path(name)
             need_disk(folder, int(n_frames * options.frame_bytes * DISK_SHARE) + SPARE_BYTES)
-            with running_broker(options.memory, folder) as broker:
+            with running_broker(options.memory, folder, "--shared-memory", "off") as broker:
                 found = run(broker, folder, parse_bytes(options.memory), n_frames, options.frame_bytes)
         compare(found)
     except ProofError as error:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,16 +85,24 @@ class MemoryUse:
         ``used_memory`` and ``maxmemory`` [bytes]; a limit of 0 means none.
     shared_excess_bytes : int
         What has to go from shared memory [bytes].
+    shared_streams : collection of Address
+        The streams that have something there.
     """
 
     used_bytes: int
     limit_bytes: int
     shared_excess_bytes: int = 0
+    shared_streams: Collection[Address] = ()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the server is above the high-water mark."""
+        return self.limit_bytes > 0 and self.used_bytes > HIGH_WATER * self.limit_bytes
 
     @property
     def excess_bytes(self) -> int:
         """What has to go to get from above the high-water mark to the low-water mark; 0 below the former [bytes]."""
-        if self.used_bytes <= HIGH_WATER * self.limit_bytes or self.limit_bytes == 0:
+        if not self.is_full:
             return self.shared_excess_bytes
         return max(self.used_bytes - int(LOW_WATER * self.limit_bytes), self.shared_excess_bytes)
 
@@ -111,11 +119,14 @@ class Retention:
         Where payloads go before they leave memory; without it those that nobody waits for are dropped.
     stuck_s : float
         How long nothing could be released before that is told [s].
+    turn_bytes : int, optional
+        How much goes to disk in one look, so that whoever looks has time for other things [bytes].
     """
 
     server: Server
     spilling: Spilling | None = None
     stuck_s: float = STUCK_S
+    turn_bytes: int | None = None
     counts: RetentionCounts = field(default_factory=RetentionCounts)
     _stuck: frozenset[str] = frozenset()
     _freed_at: float = field(default_factory=time.monotonic)
@@ -135,7 +146,10 @@ class Retention:
             self._freed_at = time.monotonic()
             return 0
         streams = self._streams_in_memory()
+        if not memory.is_full:  # what lies on the server is not in the way
+            streams = [one for one in streams if one[0] in memory.shared_streams]
         freed_bytes = 0
+        left_bytes = excess_bytes if self.turn_bytes is None else self.turn_bytes
         for dropping in (False, True):
             for address, state, releasable in streams:
                 wanted_bytes = excess_bytes - freed_bytes
@@ -144,8 +158,10 @@ class Retention:
                 with self._passing_over(address):
                     if self.spilling is None or state.keep == "memory":
                         freed_bytes += self._release(address, state, releasable, wanted_bytes, dropping=dropping)
-                    elif not dropping:
-                        freed_bytes += self._spill(self.spilling, address, state, wanted_bytes)
+                    elif not dropping and left_bytes > 0:
+                        spilled_bytes = self._spill(self.spilling, address, state, min(wanted_bytes, left_bytes))
+                        freed_bytes += spilled_bytes
+                        left_bytes -= spilled_bytes
         if freed_bytes:
             self._freed_at = time.monotonic()
         if freed_bytes < excess_bytes and time.monotonic() - self._freed_at >= self.stuck_s:

@@ -23,6 +23,7 @@ from .disk import DISK_EVERY_S, Disk
 from .embedded import EmbeddedServer
 from .errors import ServerDiedError
 from .fetching import FetchService
+from .keeping import TURN_BYTES
 from .retention import MemoryUse, Retention
 from .settling import Settling
 from .sharing import Collecting, SharingService
@@ -103,7 +104,8 @@ class BrokerService:
         self._collecting = None if pool is None else Collecting(server, pool)
         endpoint = "" if fetch is None else fetch.endpoint
         self._disk = None if spill_root is None else Disk(server, spill_root, endpoint, ages.forget_after_s, pool)
-        self._retention = Retention(server, None if self._disk is None else self._disk.spilling)
+        spilling = None if self._disk is None else self._disk.spilling
+        self._retention = Retention(server, spilling, turn_bytes=TURN_BYTES)
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}
         self._n_bytes = 0
@@ -210,15 +212,19 @@ class BrokerService:
     def _look_at_memory(self) -> None:
         self._looked_at = time.monotonic()
         info = read_info(self._server)
-        used_bytes, limit_bytes, excess_bytes = int(info["used_memory"]), int(info["maxmemory"]), 0
+        used_bytes, limit_bytes = int(info["used_memory"]), int(info["maxmemory"])
+        self._memory = MemoryUse(used_bytes=used_bytes, limit_bytes=limit_bytes)
         if self._sharing is not None and self._collecting is not None:
             self._collecting.look()
             self._sharing.budget.look(used_bytes, limit_bytes)
-            excess_bytes = self._sharing.budget.excess_bytes()
+            self._memory = replace(
+                self._memory,
+                shared_excess_bytes=self._sharing.budget.excess_bytes(),
+                shared_streams=self._sharing.pool.addresses(),
+            )
             n_lent, self._n_lent = self._n_lent, self._sharing.pool.counts.n_lent
             if self._n_lent > n_lent:
                 self._busy_at = time.monotonic()
-        self._memory = MemoryUse(used_bytes=used_bytes, limit_bytes=limit_bytes, shared_excess_bytes=excess_bytes)
         if self._retention.relieve(self._memory):
             self._busy_at = time.monotonic()
             if self._collecting is not None:

@@ -112,6 +112,12 @@ class Frame:
     entry_id: str = ""
     place: int = field(default=0, compare=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process; a payload that is a view, of a buffer or of shared memory, becomes bytes."""
+        payload = bytes(self.payload) if isinstance(self.payload, memoryview) else self.payload
+        fields = (self.address, self.message_id, self.header, payload)
+        return _remake, (*fields, self.late, self.n_deliveries, self.entry_id, self.place)
+
     @property
     def metadata(self) -> Mapping[str, Any]:
         """The producer's metadata of this message."""
@@ -177,6 +183,11 @@ class Frame:
 
 new_frame = maker(Frame)
 """Makes a frame from its fields in their order; see `new_header`."""
+
+
+def _remake(*fields: Any) -> Frame:
+    return new_frame(*fields)
+
 
 DECLINED = "declined"
 """Reason of a gap where no message was to come."""

@@ -6,19 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
 
 from beamstream import Address, Consumer, Producer
-from beamstream.frame import Header
 from beamstream.payloads import MemoryTier
-from beamstream.producer.queue import Outgoing
 from beamstream.producer.sender import STORED_FOR_S
-from beamstream.protocol import StreamKeys, encode_header
+from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.streams import delete_stream
 from beamstream_broker.orphans import STEP_KEYS, Orphans
@@ -178,20 +176,26 @@ def test_one_step_looks_at_a_few_keys_only(broker: str) -> None:
 
 
 @pytest.mark.parametrize(("waited_s", "is_there"), [(STORED_FOR_S + 1, True), (0, False)])
-def test_a_producer_that_could_not_publish_for_long_stores_again(broker: str, waited_s: float, is_there: bool) -> None:
+def test_a_producer_that_could_not_publish_for_long_stores_again(
+    broker: str, monkeypatch: pytest.MonkeyPatch, waited_s: float, is_there: bool
+) -> None:
     data = payload(1)
-    checksum = xxhash.xxh3_64_intdigest(data)
-    header = encode_header(Header(payload_bytes=len(data), checksum=checksum, timestamp_ns=1))
-    message = Outgoing(
-        message_id=1, checksum=checksum, header=header, payload=data, payload_bytes=len(data), future=Future()
-    )
+    key = KEYS.payload(1, xxhash.xxh3_64_intdigest(data))
     with Producer(ADDRESS, broker=broker) as producer:
         sender = producer._sender
-        sender._store([message])
-        sender._stored_at -= waited_s
-        Server(broker).call("UNLINK", KEYS.payload(1, checksum))  # the broker took it for left meanwhile
-        sender._publish_stored([message], False, 1)
-    assert payload_keys(broker) == ([KEYS.payload(1, checksum)] if is_there else [])
+        store = sender._storing.store
+        first = iter((True,))
+
+        def store_and_wait(payloads: Sequence[Any], life: str) -> int:
+            n_stored = store(payloads, life)
+            if next(first, False):
+                sender._stored_at -= waited_s
+                Server(broker).call("UNLINK", key)  # the broker took it for left meanwhile
+            return n_stored
+
+        monkeypatch.setattr(sender._storing, "store", store_and_wait)
+        producer.send(1, data).result(30)
+    assert payload_keys(broker) == ([key] if is_there else [])
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.service.consuming.joining import joining_early
 from beamstream_broker.retention import MemoryUse, Retention
+from beamstream_broker.spilling import Spilling
 
 PAYLOAD_BYTES = 64 * 1024
 N_MESSAGES = 20
@@ -63,6 +65,28 @@ def test_below_the_high_water_mark_nothing_leaves(broker: str) -> None:
     read(broker, address, N_MESSAGES, group="write", required=True)
     assert Retention(Server(broker)).relieve(MemoryUse(used_bytes=84, limit_bytes=100)) == 0
     assert in_memory(broker, address) == list(range(1, 21))
+
+
+def test_what_lies_on_the_server_is_left_alone_while_only_shared_memory_is_full(broker: str) -> None:
+    first, second = fill(broker, "elsewhere"), fill(broker, "shared")
+    memory = MemoryUse(
+        used_bytes=1, limit_bytes=100, shared_excess_bytes=5 * PAYLOAD_BYTES, shared_streams=frozenset({second})
+    )
+    assert Retention(Server(broker)).relieve(memory) == 5 * PAYLOAD_BYTES
+    assert in_memory(broker, first) == list(range(1, 21)), "older, but not in the way"
+    assert in_memory(broker, second) == list(range(6, 21))
+
+
+def test_of_much_that_has_to_go_to_disk_some_goes_in_each_look(broker: str, tmp_path: Path) -> None:
+    address = fill(broker, "turns")
+    spilling = Spilling(Server(broker), tmp_path)
+    retention = Retention(Server(broker), spilling, turn_bytes=5 * PAYLOAD_BYTES)
+    freed = [retention.relieve(MemoryUse(used_bytes=10**12, limit_bytes=10**12)) for _ in range(5)]
+    spilling.close()
+    assert sum(freed) == N_MESSAGES * PAYLOAD_BYTES
+    assert freed[-1] == 0
+    assert max(freed) < N_MESSAGES * PAYLOAD_BYTES, "not all at once"
+    assert in_memory(broker, address) == list(range(1, 21)), "all is on disk"
 
 
 def test_what_every_group_has_read_goes_first_and_is_not_counted_as_dropped(broker: str) -> None:

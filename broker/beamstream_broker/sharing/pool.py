@@ -385,6 +385,11 @@ class Pool:
         with self._changed:
             return [one for one in self._segments.values() if one.state in (State.FULL, State.LEFT)]
 
+    def addresses(self) -> frozenset[Address]:
+        """Return the streams that have something in segments."""
+        with self._changed:
+            return frozenset(one.address for one in self._segments.values() if one.address is not None)
+
     def free(self, segments: list[Segment]) -> None:
         """Take note that nothing in some segments is wanted any more."""
         with self._changed:
