@@ -37,11 +37,6 @@ BLOCK_MS = 200
 """How long one read waits for something new [ms]; also how soon the end is noticed by a member that did not get it."""
 
 
-HAND_OVER_BYTES = 1 << 20
-"""Payload bytes after which frames are handed over, though more of them are at hand [bytes]: their checksums take some
-tenths of a millisecond."""
-
-
 class Fetcher:
     """Fills a delivery from a feed, in a thread of its own, until the stream is finished."""
 
@@ -71,7 +66,6 @@ class Fetcher:
         self._part = part
         self._todo: deque[Delivered] = deque()
         self._made: list[Frame] = []
-        self._made_bytes = 0
         self._last_bytes = 1
         self._stop = threading.Event()
         self._comeback = Comeback(server, keys.address)
@@ -186,7 +180,6 @@ class Fetcher:
         if self._made:
             self._delivery.put_all(self._made)
             self._made = []
-            self._made_bytes = 0
 
     def _is_undone(self, entry: Entry) -> bool:
         """Whether an entry was lost with its server: what is neither on disk nor in the index is to be sent again."""
@@ -268,9 +261,6 @@ class Fetcher:
 
     def _add(self, frame: Frame) -> None:
         self._made.append(frame)
-        self._made_bytes += frame.header.payload_bytes
-        if self._made_bytes >= HAND_OVER_BYTES:
-            self._hand_over()
 
     def _skip(self, entry: Entry) -> None:
         if self._counts.n_skipped == 0:
