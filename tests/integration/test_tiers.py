@@ -84,7 +84,10 @@ def whole_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("b")
     command = [sys.executable, "-m", "beamstream.cli", "broker", "run", "--memory", "64MiB", "--port", "0", "--json"]
     with (folder / "broker.log").open("w") as log:
-        process = subprocess.Popen([*command, "--spill", str(folder)], stdout=subprocess.PIPE, stderr=log, text=True)
+        environment = {name: value for name, value in os.environ.items() if name != "STREAM_BROKER"}
+        process = subprocess.Popen(
+            [*command, "--spill", str(folder)], stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, (folder / "broker.log").read_text()
