@@ -199,7 +199,7 @@ def test_who_hoards_frames_sees_them_unchanged_and_stops_nobody(run_broker: Call
         there = read_presence(server)
         assert there is not None
         assert f"process {os.getpid()} (" in there.pinned
-        assert f"process {os.getpid()} (" in broker.log()
+        wait_until(lambda: f"process {os.getpid()} (" in broker.log(), "its log to say so, too")
         held.clear()
         n_before = sum(located(server))
 
