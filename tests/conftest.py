@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,22 @@ settings.register_profile("untimed", deadline=None)  # how long an example takes
 settings.load_profile("untimed")
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings() -> None:
     """Keep the broker, configuration and log level of whoever runs the tests out of them."""
+    _forget_settings()
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    """Keep those that a command line of ours leaves in this process out of the next test, and of what it shares."""
+    yield
+    _forget_settings()
+
+
+def _forget_settings() -> None:
     for name in [name for name in os.environ if name.startswith("STREAM_")]:
-        monkeypatch.delenv(name)
+        del os.environ[name]
 
 
 @pytest.fixture

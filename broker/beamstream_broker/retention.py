@@ -29,6 +29,7 @@ from beamstream.protocol.client import Server
 from beamstream.state import StreamState, read_state
 from beamstream.streams import all_streams
 
+from .memory import HIGH_WATER, LOW_WATER
 from .position import (
     START,
     GroupPosition,
@@ -42,12 +43,6 @@ from .position import (
 from .spilling import Spilling
 
 log = logging.getLogger(__name__)
-
-HIGH_WATER = 0.85
-"""Share of the memory above which payloads are released: the rest takes what a detector sends until the next look."""
-
-LOW_WATER = 0.75
-"""Share of the memory at which releasing ends; the distance keeps it from running all the time."""
 
 STUCK_S = 1.0
 """How long nothing could be released before that is told [s]: a group that reads as fast as others send is often behind

@@ -84,10 +84,7 @@ def whole_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("b")
     command = [sys.executable, "-m", "beamstream.cli", "broker", "run", "--memory", "64MiB", "--port", "0", "--json"]
     with (folder / "broker.log").open("w") as log:
-        environment = {name: value for name, value in os.environ.items() if name != "STREAM_BROKER"}
-        process = subprocess.Popen(
-            [*command, "--spill", str(folder)], stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
+        process = subprocess.Popen([*command, "--spill", str(folder)], stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, (folder / "broker.log").read_text()

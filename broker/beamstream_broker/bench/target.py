@@ -28,8 +28,7 @@ from beamstream.streams import delete_stream, list_sources, list_streams, newest
 from beamstream_broker.embedded import MINIMUM_MEMORY_BYTES
 from beamstream_broker.errors import MemoryLimitError
 from beamstream_broker.guarded import GuardedChild
-from beamstream_broker.memory import measure_memory
-from beamstream_broker.retention import HIGH_WATER
+from beamstream_broker.memory import HIGH_WATER, measure_memory
 
 from .ceilings import forget_pages
 from .errors import BrokerNotIdleError, WorkerFailedError

@@ -10,6 +10,7 @@ import logging
 
 from beamstream.errors import ServerError
 from beamstream.protocol.client import Server
+from beamstream_broker.memory import HIGH_WATER, LOW_WATER
 from beamstream_broker.settings import RESERVE_SHARE
 
 from .pool import Pool, State
@@ -21,9 +22,6 @@ SERVER_SHARE = 8
 
 SPARE_SHARE, SPARE_BYTES = 4, 4 << 20
 """How much more than it uses the server has at least: a quarter of that, and some MiB [bytes]."""
-
-HIGH_WATER, LOW_WATER = 0.85, 0.75
-"""Shares of the segments' part at which releasing begins and ends, as of the server's (see `retention`)."""
 
 
 class Budget:

@@ -9,7 +9,6 @@ together stay below a limit in bytes.
 from __future__ import annotations
 
 import enum
-import errno
 import logging
 import os
 import secrets
@@ -33,7 +32,6 @@ from beamstream.shared.segment import (
     renew,
     reopen,
 )
-from beamstream_broker.memory import measure_available
 from beamstream_broker.position import START, Place
 
 from .holders import describe, file_id, find_holders
@@ -59,9 +57,6 @@ PAYLOADS_OF_SEGMENT = 4
 LENT_SHARE = 0.5
 """Share of the memory that producers may have before they have filled it; more of them go through the server."""
 
-
-SPARE_OF_SIZE = 2
-"""How many times the size of a new segment the machine must have left: others take memory, too."""
 
 PINNED_FOR_S = 5.0
 """How long it is said that readers kept a producer from getting a segment [s]."""
@@ -286,8 +281,6 @@ class Pool:
     def _lend_new(self, size_bytes: int, address: Address, life: str) -> tuple[Segment, int]:
         """Make a segment, for which there is room, and lend it; the others need not wait for that."""
         try:
-            if measure_available() < SPARE_OF_SIZE * size_bytes:
-                raise OSError(errno.ENOMEM, "the machine has not got it")
             self._on_size(self._size_bytes)
             with self._changed:
                 self._n_made += 1

@@ -154,7 +154,7 @@ def pack_header(
 
 def locate_header(packed: bytes, location: Location) -> bytes:
     """Return a packed header that says where in shared memory the payload lies."""
-    return b"\x02" + packed[1 : _FIXED.size] + PACKED_LOCATION.pack(*location) + packed[_FIXED.size :]
+    return bytes((LOCATED_VERSION,)) + packed[1 : _FIXED.size] + PACKED_LOCATION.pack(*location) + packed[_FIXED.size :]
 
 
 def unlocate_header(packed: bytes) -> bytes:

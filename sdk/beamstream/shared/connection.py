@@ -38,7 +38,8 @@ class Connection:
     SharedMemoryElsewhereError
         If nobody listens there on this host.
     SharedMemoryUnavailableError
-        If it cannot be reached now."""
+        If it cannot be reached now.
+    """
 
     def __init__(self, endpoint: str) -> None:
         name, ticket = parse_endpoint(endpoint)

@@ -34,6 +34,9 @@ HEAD_BYTES = 4096
 ALIGN_BYTES = 64
 """Payloads begin at multiples of this [bytes]: a line of the processor's caches."""
 
+SPARE_OF_SIZE = 2
+"""How many times the size of a new segment the machine must have left: others take memory, too."""
+
 GONE = 0xFFFFFFFF
 """Epoch of a segment that its broker has given up: whoever still maps it can let it go."""
 
@@ -49,7 +52,7 @@ def create(number: int, size_bytes: int) -> int:
         If there is no memory for it.
     """
     left_bytes = room_bytes()
-    if size_bytes > left_bytes:
+    if SPARE_OF_SIZE * size_bytes > left_bytes:
         raise OSError(errno.ENOMEM, f"{size_bytes} bytes are wanted, and the machine has {left_bytes} left")
     descriptor = os.memfd_create(f"beamstream-{number:016x}", os.MFD_CLOEXEC)
     try:

@@ -13,35 +13,38 @@ from beamstream.shared.segment import create
 GIB = 1 << 30
 
 
-def said(folder: Path, available: str, limit: str | None, used: str | None) -> int:
-    paths = [folder / name for name in ("meminfo", "max", "current")]
-    for path, text in zip(paths, (available, limit, used), strict=True):
+def said(folder: Path, available: str, **container: str | None) -> int:
+    machine = folder / "meminfo"
+    machine.write_text(available)
+    for name, text in container.items():
         if text is not None:
-            path.write_text(text)
-    return room_bytes(*paths)
+            (folder / f"memory.{name}").write_text(text)
+    return room_bytes(machine, folder)
 
 
 @pytest.mark.parametrize(
-    ("limit", "used", "left"),
+    ("limit", "used", "stat", "left"),
     [
-        (None, None, 32 * GIB),
-        ("max\n", "5\n", 32 * GIB),
-        (f"{16 * GIB}\n", f"{12 * GIB}\n", 4 * GIB),
-        (f"{16 * GIB}\n", f"{17 * GIB}\n", 0),
-        (f"{64 * GIB}\n", f"{GIB}\n", 32 * GIB),
-        (f"{16 * GIB}\n", None, 32 * GIB),
+        (None, None, None, 32 * GIB),
+        ("max\n", "5\n", None, 32 * GIB),
+        (f"{16 * GIB}\n", f"{12 * GIB}\n", None, 4 * GIB),
+        (f"{16 * GIB}\n", f"{12 * GIB}\n", f"anon 5\nshmem 7\nactive_file {GIB}\ninactive_file {GIB}\n", 6 * GIB),
+        (f"{16 * GIB}\n", f"{12 * GIB}\n", "garbage\nactive_file much\n", 4 * GIB),
+        (f"{16 * GIB}\n", f"{17 * GIB}\n", None, 0),
+        (f"{64 * GIB}\n", f"{GIB}\n", None, 32 * GIB),
+        (f"{16 * GIB}\n", None, None, 32 * GIB),
     ],
 )
 def test_the_less_of_machine_and_container_counts(
-    tmp_path: Path, limit: str | None, used: str | None, left: int
+    tmp_path: Path, limit: str | None, used: str | None, stat: str | None, left: int
 ) -> None:
     machine = f"MemTotal: 99999999 kB\nMemFree: 17 kB\nMemAvailable:   {32 * GIB // 1024} kB\n"
-    assert said(tmp_path, machine, limit, used) == left * 31 // 32
+    assert said(tmp_path, machine, max=limit, current=used, stat=stat) == left * 31 // 32
 
 
 @pytest.mark.parametrize("text", ["", "MemAvailable: much kB\n", "MemTotal: 12 kB\n"])
 def test_a_machine_that_does_not_say_is_taken_to_have_room(tmp_path: Path, text: str) -> None:
-    assert said(tmp_path, text, None, None) > 1 << 60
+    assert said(tmp_path, text) > 1 << 60
 
 
 def test_a_segment_beyond_what_is_left_is_refused_before_anything_is_taken() -> None:
