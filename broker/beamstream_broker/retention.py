@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from beamstream.address import Address
 from beamstream.dataset import keyed_payload_ids
 from beamstream.errors import CorruptDataError, ServerRefusedError, StreamNotFoundError
 from beamstream.payloads import MemoryTier
-from beamstream.protocol import StreamKeys, decode_header
+from beamstream.protocol import StreamKeys, decode_header, is_located, stated_bytes
 from beamstream.protocol.client import Server
 from beamstream.state import StreamState, read_state
 from beamstream.streams import all_streams
@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 STUCK_S = 1.0
 """How long nothing could be released before that is told [s]: a group that reads as fast as others send is often behind
 for some hundredths."""
+
+NO_KEY = "no such key"
+"""What the server says of an index that is not there."""
 
 MAX_PAGE_MESSAGES = 256
 """Most payloads released by one script [messages]: about a millisecond in which the server does nothing else."""
@@ -140,9 +143,8 @@ class Retention:
             self._stuck = frozenset()
             self._freed_at = time.monotonic()
             return 0
-        streams = self._streams_in_memory()
-        if not memory.is_full:  # what lies on the server is not in the way
-            streams = [one for one in streams if one[0] in memory.shared_streams]
+        # What lies on the server is not in the way unless that is full.
+        streams = self._in_memory(all_streams(self.server) if memory.is_full else memory.shared_streams)
         freed_bytes = 0
         left_bytes = excess_bytes if self.turn_bytes is None else self.turn_bytes
         for dropping in (False, True):
@@ -169,10 +171,10 @@ class Retention:
         on_disk = Releasable(read=place, unread=START, holding=())
         return self._release(address, state, on_disk, wanted_bytes, dropping=False)
 
-    def _streams_in_memory(self) -> list[tuple[Address, StreamState, Releasable]]:
-        """Return the streams that have payloads in memory, oldest first."""
+    def _in_memory(self, addresses: Iterable[Address]) -> list[tuple[Address, StreamState, Releasable]]:
+        """Return those of some streams that have payloads in memory, oldest first."""
         found = []
-        for address in all_streams(self.server):
+        for address in addresses:
             with self._passing_over(address):
                 state = read_state(self.server, StreamKeys(address))
                 if state is not None and state.memory_bytes > 0:
@@ -211,11 +213,12 @@ class Retention:
         keys = StreamKeys(address)
         before = self.server.call("HGET", keys.state, "released_entry")
         flat = self.server.script("release", [keys.index, keys.state], [format_place(limit), n_wanted, int(dropping)])
-        headers = [(int(one), decode_header(two)) for one, two in zip(flat[::2], flat[1::2], strict=True)]
-        MemoryTier(self.server, keys).delete([one for named in headers for one in keyed_payload_ids(*named)])
+        headers = list(zip(flat[::2], flat[1::2], strict=True))
+        keyed = [(int(message_id), decode_header(packed)) for message_id, packed in headers if not is_located(packed)]
+        MemoryTier(self.server, keys).delete([one for named in keyed for one in keyed_payload_ids(*named)])
         if not headers and before == self.server.call("HGET", keys.state, "released_entry"):
             return None
-        return [header.payload_bytes for _, header in headers]
+        return [stated_bytes(packed) for _, packed in headers]
 
     def _count(self, sizes: list[int], *, dropping: bool) -> None:
         if dropping:
@@ -246,22 +249,31 @@ def _page_size(state: StreamState, excess_bytes: int) -> int:
 def read_positions(server: Server, address: Address) -> list[GroupPosition]:
     """Return how far the groups of a stream are; none where its index is not there yet."""
     keys = StreamKeys(address)
-    if not server.call("EXISTS", keys.index):
+    (flat,) = server.pipeline([("XINFO", "GROUPS", keys.index)])
+    if isinstance(flat, ServerRefusedError) and NO_KEY in flat.reason:
         return []
-    return [_read_position(server, keys, _as_dict(flat)) for flat in server.call("XINFO", "GROUPS", keys.index)]
-
-
-def _read_position(server: Server, keys: StreamKeys, group: dict[str, Any]) -> GroupPosition:
-    name = group["name"].decode()
-    required = server.call("HGET", keys.group(name), "required")
-    oldest_pending = server.call("XPENDING", keys.index, name)[1] if group["pending"] else None
-    return GroupPosition(
-        name=name,
-        required=required == b"1",
-        done=acknowledged_up_to(
-            parse_place(group["last-delivered-id"]), parse_place(oldest_pending) if oldest_pending else None
-        ),
+    if isinstance(flat, Exception):
+        raise flat
+    groups = [_as_dict(one) for one in flat]
+    names = [group["name"].decode() for group in groups]
+    answers = server.pipeline(
+        [("HGET", keys.group(name), "required") for name in names] + [("XPENDING", keys.index, name) for name in names]
     )
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return [
+        GroupPosition(
+            name=name,
+            required=required == b"1",
+            done=acknowledged_up_to(
+                parse_place(group["last-delivered-id"]), parse_place(pending[1]) if pending[1] else None
+            ),
+        )
+        for name, group, required, pending in zip(
+            names, groups, answers[: len(names)], answers[len(names) :], strict=True
+        )
+    ]
 
 
 def _as_dict(flat: list[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -35,11 +36,11 @@ LOOK_EVERY_S = 0.1
 """How often the server's memory is looked at [s]: 6 GB/s fill the 15 % above the high-water mark of 4 GiB in that."""
 
 LOOK_SOON_S = 0.01
-"""How long until the next look where something had to go, or a segment was lent, within the last second [s]: a producer
-that is faster than the disk has filled up again what was freed, and waits."""
+"""How long until the next look where the server had to let something go within the last second, or shared memory is
+short [s]: a producer that is faster than the disk has filled up again what was freed, and waits."""
 
 BUSY_FOR_S = 1.0
-"""How long such a time lasts after the last time that something had to go [s]."""
+"""How long such a time lasts after the last time that something had to go, or a segment was lent [s]."""
 
 SPILLING_FOR_S = 5.0
 """How long messages are said to go to disk after the last one that did [s]: slow streams have some seconds between."""
@@ -109,7 +110,7 @@ class BrokerService:
         self._memory = MemoryUse(used_bytes=0, limit_bytes=0)
         self._levels: dict[str, float] = {}
         self._n_bytes = 0
-        self._looked_at = -LOOK_EVERY_S
+        self._disk_at = self._memory_at = 0.0
         self._counted_at = -COUNT_EVERY_S
         self._reachable = True
         self._n_lost = 0
@@ -117,7 +118,7 @@ class BrokerService:
         self._died_at: list[float] = []
         self._n_troubles = 0
         self._troubles: set[str] = set()
-        self._busy_at = -BUSY_FOR_S
+        self._busy_at = self._lent_at = -BUSY_FOR_S
         self._pinned_said_at = -LOG_EVERY_S
         self._n_lent = 0
         self._n_spilled = 0
@@ -171,21 +172,17 @@ class BrokerService:
             self._let_in()
 
     def _pause_s(self) -> float:
-        """Return how long until the next look [s]."""
-        on_disk_s = DISK_EVERY_S if self._disk is not None and self._disk.busy else LOOK_EVERY_S
-        return min(on_disk_s, self._memory_every_s())
-
-    def _memory_every_s(self) -> float:
-        """Return how often the memory is looked at now [s]: what is freed under pressure is soon filled again."""
-        return LOOK_SOON_S if time.monotonic() - self._busy_at < BUSY_FOR_S else LOOK_EVERY_S
+        """Return how long until something is to be looked at [s]; whether shared memory is short costs next to nothing
+        to see, and while segments are lent that can be so at any time."""
+        now = time.monotonic()
+        left_s = min(self._memory_at, self._disk_at) - now
+        return max(0.0, min(left_s, LOOK_SOON_S if now - self._lent_at < BUSY_FOR_S else LOOK_EVERY_S))
 
     def look(self) -> None:
         """Look at the server once: make room if it is full, keep what is to be kept. A lost server is waited for."""
         try:
-            if self._disk is not None:
-                self._disk.look()
-            if time.monotonic() - self._looked_at >= self._memory_every_s():
-                self._look_at_memory()
+            self._look_at_disk()
+            self._look_at_memory()
             self._settling.look()
         except BufferFullError as error:
             self._note_trouble(str(error), None)  # room is made at the next look
@@ -209,8 +206,20 @@ class BrokerService:
             self._troubles.add(what)
             log.error("a look at the server ended early: %s", what, exc_info=error)
 
+    def _look_at_disk(self) -> None:
+        if self._disk is None:
+            self._disk_at = math.inf
+        elif time.monotonic() >= self._disk_at:
+            self._disk_at = time.monotonic() + LOOK_EVERY_S  # also where it ends early
+            self._disk.look()
+            if self._disk.busy:
+                self._disk_at = time.monotonic() + DISK_EVERY_S
+
     def _look_at_memory(self) -> None:
-        self._looked_at = time.monotonic()
+        now = time.monotonic()
+        if now < self._memory_at and not (self._sharing is not None and self._is_short(self._sharing)):
+            return
+        self._memory_at = now + (LOOK_SOON_S if now - self._busy_at < BUSY_FOR_S else LOOK_EVERY_S)
         info = read_info(self._server)
         used_bytes, limit_bytes = int(info["used_memory"]), int(info["maxmemory"])
         self._memory = MemoryUse(used_bytes=used_bytes, limit_bytes=limit_bytes)
@@ -222,11 +231,9 @@ class BrokerService:
                 shared_excess_bytes=self._sharing.budget.excess_bytes(),
                 shared_streams=self._sharing.pool.addresses(),
             )
-            n_lent, self._n_lent = self._n_lent, self._sharing.pool.counts.n_lent
-            if self._n_lent > n_lent:
-                self._busy_at = time.monotonic()
         if self._retention.relieve(self._memory):
-            self._busy_at = time.monotonic()
+            if self._memory.is_full:
+                self._busy_at = time.monotonic()
             if self._collecting is not None:
                 self._collecting.look()
         self._upkeep.tick()
@@ -234,6 +241,13 @@ class BrokerService:
             self._count(info)
             announce(self._server, self._presence())
             self._say_who_pins()
+
+    def _is_short(self, sharing: SharingService) -> bool:
+        """Whether there is too little shared memory left; takes note of whether any of it was lent meanwhile."""
+        n_lent, self._n_lent = self._n_lent, sharing.pool.counts.n_lent
+        if self._n_lent > n_lent:
+            self._lent_at = time.monotonic()
+        return sharing.budget.is_short
 
     def _presence(self) -> Presence:
         presence = Presence(

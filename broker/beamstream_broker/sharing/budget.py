@@ -64,15 +64,23 @@ class Budget:
         if self._memory_bytes is not None and limit_bytes != self._write_limit_bytes(self.pool.size_bytes):
             self._move_limit(self.pool.size_bytes)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether more than the high-water mark is taken, or a producer had to wait since `excess_bytes` was asked."""
+        return self.pool.counts.n_waits > self._n_waits or self._taken_bytes() > HIGH_WATER * self.pool.limit_bytes
+
+    def _taken_bytes(self) -> int:
+        return self.pool.bytes_of(State.LENT, State.FULL, State.LEFT)
+
     def excess_bytes(self) -> int:
         """Return how much has to leave the segments [bytes]: 0 while less than the high-water mark is taken.
 
         Where a producer had to wait since the last time, a part goes in any case: segments may be too large to come
         near the mark.
         """
-        taken_bytes = self.pool.bytes_of(State.LENT, State.FULL, State.LEFT)
-        n_waits, self._n_waits = self._n_waits, self.pool.counts.n_waits
-        if taken_bytes > HIGH_WATER * self.pool.limit_bytes or self._n_waits > n_waits:
+        is_short, taken_bytes = self.is_short, self._taken_bytes()
+        self._n_waits = self.pool.counts.n_waits
+        if is_short:
             return max(0, taken_bytes - int(LOW_WATER * min(self.pool.limit_bytes, taken_bytes)))
         return 0
 

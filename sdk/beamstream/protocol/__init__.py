@@ -9,10 +9,12 @@ from .entry import (
     encode_header,
     expired_entry,
     fields_of,
+    is_located,
     locate_header,
     pack_header,
     read_answer,
     read_entry,
+    stated_bytes,
     unlocate_header,
 )
 from .keys import StreamKeys
@@ -33,9 +35,11 @@ __all__ = [
     "encode_metadata",
     "expired_entry",
     "fields_of",
+    "is_located",
     "locate_header",
     "pack_header",
     "read_answer",
     "read_entry",
+    "stated_bytes",
     "unlocate_header",
 ]

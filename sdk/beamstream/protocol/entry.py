@@ -157,6 +157,25 @@ def locate_header(packed: bytes, location: Location) -> bytes:
     return bytes((LOCATED_VERSION,)) + packed[1 : _FIXED.size] + PACKED_LOCATION.pack(*location) + packed[_FIXED.size :]
 
 
+def is_located(packed: bytes) -> bool:
+    """Whether a packed header says that its payload, which is one, lies in shared memory."""
+    return packed[0] == LOCATED_VERSION
+
+
+def stated_bytes(packed: bytes) -> int:
+    """Return how long a packed header says that its payload is [bytes], without reading the rest.
+
+    Raises
+    ------
+    EntryError
+        If it is too short for that.
+    """
+    if len(packed) < _FIXED.size:
+        raise EntryError("header", f"{len(packed)} bytes, at least {_FIXED.size} are possible")
+    n_bytes: int = _FIXED.unpack_from(packed)[2]
+    return n_bytes
+
+
 def unlocate_header(packed: bytes) -> bytes:
     """Return a packed header without what it, or one of its parts, says of shared memory: as it goes to disk.
 
