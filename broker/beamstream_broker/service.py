@@ -216,8 +216,9 @@ class BrokerService:
                 self._disk_at = time.monotonic() + DISK_EVERY_S
 
     def _look_at_memory(self) -> None:
+        is_short = self._sharing is not None and self._is_short(self._sharing)
         now = time.monotonic()
-        if now < self._memory_at and not (self._sharing is not None and self._is_short(self._sharing)):
+        if now < self._memory_at and not is_short:
             return
         self._memory_at = now + (LOOK_SOON_S if now - self._busy_at < BUSY_FOR_S else LOOK_EVERY_S)
         info = read_info(self._server)

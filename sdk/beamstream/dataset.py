@@ -87,10 +87,11 @@ class Stored(NamedTuple):
 
 def stored_payloads(message_id: int, header: Header) -> list[Stored]:
     """Return the payloads of a message that are not in its entry: one, or one for each part."""
-    headers = header.parts or (header,)
+    if not (header.parts or header.part):  # as nearly always
+        return [Stored((message_id, header.checksum), header.location, header.payload_bytes)]
     return [
         Stored(payload_id, one.location, one.payload_bytes)
-        for payload_id, one in zip(payload_ids(message_id, header), headers, strict=True)
+        for payload_id, one in zip(payload_ids(message_id, header), header.parts or (header,), strict=True)
     ]
 
 

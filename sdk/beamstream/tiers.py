@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .dataset import Stored
 from .errors import SharedMemoryUnavailableError
@@ -40,20 +40,36 @@ class TieredPayloads:
         FetchUnavailableError, SharedMemoryUnavailableError
             If one is on the disk or in the memory of a host that does not answer now.
         """
-        found: list[Payload | None] = [None] * len(wanted)
-        keyed = [place for place, one in enumerate(wanted) if one.location is None]
         located = [place for place, one in enumerate(wanted) if one.location is not None]
         unseen: SharedMemoryUnavailableError | None = None
-        _fill(found, wanted, keyed, lambda some: self._memory.fetch([one.payload_id for one in some]))
-        try:
-            _fill(found, wanted, located, self._shared.fetch)
-        except SharedMemoryUnavailableError as error:
-            unseen = error
+        if len(located) == len(wanted):  # as nearly always, one way or the other
+            found, unseen = self._fetch_shared(wanted)
+        elif not located:
+            found = self._fetch_keyed(wanted)
+        else:
+            found = [None] * len(wanted)
+            keyed = [place for place, one in enumerate(wanted) if one.location is None]
+            _fill(found, keyed, self._fetch_keyed([wanted[place] for place in keyed]))
+            there, unseen = self._fetch_shared([wanted[place] for place in located])
+            _fill(found, located, there)
         missing = [place for place, payload in enumerate(found) if payload is None]
-        _fill(found, wanted, missing, lambda some: self._disk.fetch([one.payload_id for one in some]))
+        if missing:
+            _fill(found, missing, self._disk.fetch([wanted[place].payload_id for place in missing]))
         if unseen is not None and any(found[place] is None for place in located):
             raise unseen  # not on disk, or not yet
         return found
+
+    def _fetch_keyed(self, wanted: Sequence[Stored]) -> list[Payload | None]:
+        return [*self._memory.fetch([one.payload_id for one in wanted])]
+
+    def _fetch_shared(
+        self, wanted: Sequence[Stored]
+    ) -> tuple[list[Payload | None], SharedMemoryUnavailableError | None]:
+        """Fetch what is in shared memory; with nothing of it, why it cannot be had now."""
+        try:
+            return self._shared.fetch(wanted), None
+        except SharedMemoryUnavailableError as error:
+            return [None] * len(wanted), error
 
     def interrupt(self) -> None:
         """End every wait, from any thread; nothing can be fetched any more."""
@@ -66,12 +82,6 @@ class TieredPayloads:
         self._shared.close()
 
 
-def _fill(
-    found: list[Payload | None],
-    wanted: Sequence[Stored],
-    places: Sequence[int],
-    fetch: Callable[[Sequence[Stored]], Sequence[Payload | None]],
-) -> None:
-    if places:
-        for place, payload in zip(places, fetch([wanted[place] for place in places]), strict=True):
-            found[place] = payload
+def _fill(found: list[Payload | None], places: Sequence[int], payloads: Sequence[Payload | None]) -> None:
+    for place, payload in zip(places, payloads, strict=True):
+        found[place] = payload

@@ -222,19 +222,10 @@ class Fetcher:
             return
         header = _header(entry)
         self._last_bytes = max(1, header.payload_bytes)
-        if entry.inline is not None and n_deliveries == 1 and _is_as_sent(header, entry.inline):
-            self._add(
-                new_frame(
-                    self._keys.address,
-                    entry.message_id,
-                    header,
-                    entry.inline,
-                    entry.late,
-                    1,
-                    entry.entry_id,
-                    entry.n_messages,
-                )
-            )
+        payload = payloads[0]
+        if payload is not None and n_deliveries == 1 and _is_as_sent(header, payload):  # as nearly always
+            fields = (self._keys.address, entry.message_id, header, payload, entry.late, 1)
+            self._made.append(new_frame(*fields, entry.entry_id, entry.n_messages))
             return
         there = [payload for payload in payloads if payload is not None]
         if len(there) < len(payloads):
@@ -257,9 +248,6 @@ class Fetcher:
         self._counts.n_redelivered += n_deliveries > 1
         if self._member is not None and n_deliveries > 1:
             self._member.count(n_redelivered=1)
-        self._add(frame)
-
-    def _add(self, frame: Frame) -> None:
         self._made.append(frame)
 
     def _skip(self, entry: Entry) -> None:

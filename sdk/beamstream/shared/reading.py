@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from beamstream.errors import SharedMemoryError
@@ -16,7 +17,7 @@ from beamstream.location import Location
 
 from .connection import Connection
 from .messages import SHOW, SHOWN, UNKNOWN, encode
-from .segment import GONE, HEAD_BYTES, Lease, Pages, epoch_of, is_segment, lease, map_pages
+from .segment import GONE, HEAD_BYTES, Lease, Pages, epoch_of, is_segment, lease, map_pages, touch
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +40,13 @@ def views_of(
     lease_of : callable
         Gives the pages of a segment, by its number and epoch; None where they are gone.
     """
-    leases: dict[tuple[int, int], memoryview | None] = {}
     found: list[memoryview | None] = []
+    current, pages = None, None
     for (number, epoch, offset), n_bytes in wanted:
-        which = number, epoch
-        if which not in leases:
+        if (number, epoch) != current:  # payloads that are asked for together mostly lie in one segment
+            current = number, epoch
             held = lease_of(number, epoch)
-            leases[which] = None if held is None else held.data
-        pages = leases[which]
+            pages = None if held is None else held.data
         if pages is None or offset < HEAD_BYTES or offset + n_bytes > pages.nbytes:
             found.append(None)
         else:
@@ -79,6 +79,15 @@ class Leases:
         return held
 
 
+@dataclass(slots=True)
+class _Mapped:
+    """A segment that this process has mapped, and whether all of its pages are there."""
+
+    descriptor: int
+    pages: Pages
+    is_touched: bool = False
+
+
 class SegmentReader:
     """The segments of one broker, as far as this process has needed them; safe to share between threads.
 
@@ -92,7 +101,7 @@ class SegmentReader:
         self._show = show
         self._lock = threading.Lock()
         self._leases = Leases()
-        self._mapped: dict[int, tuple[int, Pages]] = {}
+        self._mapped: dict[int, _Mapped] = {}
         self._unknown: dict[int, None] = {}
 
     def read(self, wanted: Sequence[tuple[Location, int]]) -> list[memoryview | None]:
@@ -110,9 +119,15 @@ class SegmentReader:
             known = self._mapped.get(number)
             if known is None:
                 known = self._map(number)
-            return None if known is None else self._leases.take(number, epoch, *known)
+            if known is None:
+                return None
+            held = self._leases.take(number, epoch, known.descriptor, known.pages)
+            if held is not None and not known.is_touched:
+                touch(known.pages)
+                known.is_touched = True
+            return held
 
-    def _map(self, number: int) -> tuple[int, Pages] | None:
+    def _map(self, number: int) -> _Mapped | None:
         if number in self._unknown:
             return None
         descriptor = self._show(number)
@@ -131,14 +146,13 @@ class SegmentReader:
         except BaseException:
             os.close(descriptor)
             raise
-        self._let_go([other for other, (_, known) in self._mapped.items() if epoch_of(known) == GONE])
-        self._mapped[number] = descriptor, pages
-        return descriptor, pages
+        self._let_go([other for other, known in self._mapped.items() if epoch_of(known.pages) == GONE])
+        self._mapped[number] = _Mapped(descriptor, pages)
+        return self._mapped[number]
 
     def _let_go(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            descriptor, _ = self._mapped.pop(number)
-            os.close(descriptor)
+            os.close(self._mapped.pop(number).descriptor)
 
     def close(self) -> None:
         """Let all segments go; views that somebody still has stay good."""

@@ -31,6 +31,9 @@ _EPOCH_AT = 16
 HEAD_BYTES = 4096
 """A page for the head: payloads begin behind it."""
 
+_ZEROS = bytes(1 << 20)
+"""What a new segment is written with."""
+
 ALIGN_BYTES = 64
 """Payloads begin at multiples of this [bytes]: a line of the processor's caches."""
 
@@ -57,12 +60,20 @@ def create(number: int, size_bytes: int) -> int:
     descriptor = os.memfd_create(f"beamstream-{number:016x}", os.MFD_CLOEXEC)
     try:
         os.fchmod(descriptor, 0o644)  # readers of other users open it again, to read
-        os.posix_fallocate(descriptor, 0, size_bytes)
-        os.pwrite(descriptor, _HEAD.pack(MAGIC, number, 0, 0), 0)
+        # Written, not only allocated: whoever touched a page first would have to wait until the kernel has cleared it.
+        for begin in range(0, size_bytes, len(_ZEROS)):
+            _write(descriptor, _ZEROS[: size_bytes - begin], begin)
+        _write(descriptor, _HEAD.pack(MAGIC, number, 0, 0), 0)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    while data:
+        n_bytes = os.pwrite(descriptor, data, offset)
+        data, offset = data[n_bytes:], offset + n_bytes
 
 
 def reopen(descriptor: int, flags: int) -> int:
@@ -73,15 +84,22 @@ def reopen(descriptor: int, flags: int) -> int:
 def map_pages(descriptor: int, *, writable: bool) -> Pages:
     """Map a segment; the pages are let go with the last array or view of them.
 
-    All of it is mapped at once: one page after the other, when it is first touched, takes five times as long.
-
     Raises
     ------
     OSError, ValueError
         If it cannot be mapped.
     """
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-    return np.frombuffer(mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=protection), np.uint8)
+    return np.frombuffer(mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=protection), np.uint8)
+
+
+def touch(pages: Pages) -> None:
+    """Have the kernel put all pages of a segment into this process; only of one that is leased or lent.
+
+    One page after the other, when a frame comes to it, would take five times as long. Other threads run meanwhile,
+    which they could not if `mmap` did it. Of a segment that its broker gives up just now the pages are gone.
+    """
+    pages[:: mmap.PAGESIZE].sum()
 
 
 def is_segment(pages: Pages, number: int) -> bool:

@@ -16,7 +16,7 @@ from beamstream.location import Location
 
 from .connection import Connection
 from .messages import DONE, ELSEWHERE, LEND, LENT, NEVER, WAIT, encode
-from .segment import ALIGN_BYTES, GONE, HEAD_BYTES, Pages, epoch_of, is_segment, map_pages
+from .segment import ALIGN_BYTES, GONE, HEAD_BYTES, Pages, epoch_of, is_segment, map_pages, touch
 
 _ANSWERS = {LENT: (int, int), WAIT: (str,), ELSEWHERE: (str,), NEVER: (str,)}
 
@@ -186,6 +186,7 @@ class SegmentWriter:
             if len(descriptors) > 1:
                 self._forget_gone()
                 self._pages[number] = map_pages(descriptors[1], writable=True)
+                touch(self._pages[number])
             pages = self._pages.get(number)
             if pages is None or not is_segment(pages, number) or epoch_of(pages) != epoch:
                 raise SharedMemoryProtocolError(f"segment {number:x} is not what was lent")
