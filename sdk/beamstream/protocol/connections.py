@@ -6,11 +6,14 @@ A module of its own because redis-py takes longer to import than all of ours: `c
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import os
+import select
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -49,7 +52,9 @@ class MovedError(ServerRefusedError):
 
 
 class Connections:
-    """A pool of connections to one server; safe to share between threads.
+    """The connections to one server; safe to share between threads.
+
+    They are kept here and not in redis-py's pool: what that does for each call costs as much as the call.
 
     Parameters
     ----------
@@ -66,7 +71,7 @@ class Connections:
 
     def __init__(self, url: str, shown_url: str) -> None:
         self._shown_url = shown_url
-        self._pool = redis.ConnectionPool.from_url(
+        self._maker = redis.ConnectionPool.from_url(
             url,
             protocol=2,
             socket_timeout=SOCKET_TIMEOUT_S,
@@ -76,37 +81,54 @@ class Connections:
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=_greet,
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._idle: list[Any] = []
+        self._all: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def call(self, *arguments: Argument) -> Any:
         """Run one command and return its answer as the server gives it."""
-        with self._translated():
-            return self._run(arguments)
+        return self._use(_run, arguments)
 
     def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Run several commands in one round trip; an answer that is an error comes back as one of ours, not raised."""
-        with self._translated(), self._borrowed() as connection:
-            self._send(connection, pack_commands(commands))
+
+        def run(connection: Any) -> list[Any]:
+            _send(connection, pack_commands(commands))
             return [self._answer(connection) for _ in commands]
+
+        answers: list[Any] = self._use(run)
+        return answers
 
     def strings(self, keys: Sequence[str]) -> Sequence[bytes | memoryview | None]:
         """Get the strings under some keys; each comes from the socket into its place, and is not copied again."""
-        with self._translated(), self._borrowed() as connection:
+
+        def get(connection: Any) -> Any:
             connection.send_command("MGET", *keys)
             sock = _plain_socket(connection)
             found = None if sock is None else receive_strings(sock, SOCKET_TIMEOUT_S, SHARED)
             return connection.read_response() if found is None else found
 
+        answer: Sequence[bytes | memoryview | None] = self._use(get)
+        return answer
+
     def each_string(self, keys: Sequence[str]) -> list[bytes | memoryview | MovedError | None]:
         """Get the strings under some keys, each by a command of its own, as the nodes of a cluster want it."""
-        with self._translated(), self._borrowed() as connection:
-            self._send(connection, pack_commands([("GET", key) for key in keys]))
+
+        def get(connection: Any) -> tuple[list[Any], list[Any]]:
+            _send(connection, pack_commands([("GET", key) for key in keys]))
             sock = _plain_socket(connection)
             found: list[Any] = [] if sock is None else receive_each(sock, len(keys), SOCKET_TIMEOUT_S, SHARED)
-            answers = [self._answer(connection) for _ in range(len(found), len(keys))]
+            return found, [self._answer(connection) for _ in range(len(found), len(keys))]
+
+        found, answers = self._use(get)
         for answer in answers:
             if isinstance(answer, BeamstreamError) and not isinstance(answer, MovedError):
                 raise answer
-        return found + answers
+        return [*found, *answers]
 
     def cluster_slots(self) -> list[Any] | None:
         """Return which node of a cluster has which slots; None where this is no cluster."""
@@ -118,43 +140,49 @@ class Connections:
 
     def script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script; its text travels only where the server does not know it yet."""
-        digest = _digest(source)
-        with self._translated():
-            try:
-                return self._run(("EVALSHA", digest, len(keys), *keys, *arguments))
-            except redis.exceptions.NoScriptError:
-                return self._run(("EVAL", source, len(keys), *keys, *arguments))
+        return self._use(_run_script, source, keys, arguments)
 
     def close(self) -> None:
-        """Close all connections."""
-        self._pool.disconnect()
-
-    def _run(self, arguments: Sequence[Argument]) -> Any:
-        with self._borrowed() as connection:
-            connection.send_command(*arguments)
-            return connection.read_response()
-
-    @staticmethod
-    def _send(connection: Any, pieces: Iterator[bytes | memoryview]) -> None:
-        sock = _plain_socket(connection)
-        if sock is None:
-            connection.send_packed_command(pieces)
-        else:
-            send_pieces(sock, pieces, SOCKET_TIMEOUT_S)
-
-    @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[Any]:
-        """Lend a connection; one that did not come to an answer is in an unknown state, and closed."""
-        connection = self._pool.get_connection()
-        try:
-            yield connection
-        except redis.ResponseError:
-            raise
-        except BaseException:
+        """Close all connections, also those that somebody waits at."""
+        with self._lock:
+            self._idle, connections = [], list(self._all)
+        for connection in connections:
             connection.disconnect()
-            raise
-        finally:
-            self._pool.release(connection)
+
+    def _use(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Work with a connection; one that did not come to an answer is in an unknown state, and closed."""
+        try:
+            connection = self._take()
+            try:
+                answer = work(connection, *arguments)
+            except redis.ResponseError:
+                self._idle.append(connection)
+                raise
+            except BaseException:
+                connection.disconnect()
+                raise
+        except (redis.RedisError, OSError, UnicodeError) as error:
+            raise self._translated(error) from error
+        self._idle.append(connection)
+        return answer
+
+    def _take(self) -> Any:
+        """Return a connection that nobody uses; one that the server has closed meanwhile is not."""
+        if self._pid != os.getpid():  # a child of a fork: the connections are its parent's
+            self._begin()
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if not _has_word(connection):
+                return connection
+            connection.disconnect()
+        connection = self._maker.connection_class(**self._maker.connection_kwargs)
+        connection.connect()
+        with self._lock:
+            self._all.add(connection)
+        return connection
 
     def _answer(self, connection: Any) -> Any:
         try:
@@ -164,18 +192,15 @@ class Connections:
         except redis.ResponseError as error:
             return self._refusal(error)
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-            raise ServerRefusedError(self._shown_url, str(error)) from error
-        except redis.exceptions.OutOfMemoryError as error:
-            raise BufferFullError(self._shown_url, 0.0) from error
-        except (redis.ConnectionError, redis.TimeoutError, OSError, UnicodeError) as error:
-            raise ServerUnavailableError(self._shown_url, str(error) or type(error).__name__) from error
-        except redis.RedisError as error:
-            raise self._refusal(error) from error
+    def _translated(self, error: Exception) -> BeamstreamError:
+        """Turn what went wrong into one of our errors."""
+        if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+            return ServerRefusedError(self._shown_url, str(error))
+        if isinstance(error, redis.exceptions.OutOfMemoryError):
+            return BufferFullError(self._shown_url, 0.0)
+        if isinstance(error, redis.RedisError) and not isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            return self._refusal(error)
+        return ServerUnavailableError(self._shown_url, str(error) or type(error).__name__)
 
     def _refusal(self, error: redis.RedisError) -> ServerRefusedError | BufferFullError | ServerUnavailableError:
         """Turn an error answer into one of ours; a script's carries the code in its text."""
@@ -199,10 +224,45 @@ def _greet(connection: Any) -> None:
     connection.on_connect()
 
 
+def _run(connection: Any, arguments: Sequence[Argument]) -> Any:
+    connection.send_command(*arguments)
+    return connection.read_response()
+
+
+def _run_script(connection: Any, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    try:
+        return _run(connection, ("EVALSHA", _digest(source), len(keys), *keys, *arguments))
+    except redis.exceptions.NoScriptError:
+        return _run(connection, ("EVAL", source, len(keys), *keys, *arguments))
+
+
+def _send(connection: Any, pieces: Iterator[bytes | memoryview]) -> None:
+    sock = _plain_socket(connection)
+    if sock is None:
+        connection.send_packed_command(pieces)
+    else:
+        send_pieces(sock, pieces, SOCKET_TIMEOUT_S)
+
+
+def _has_word(connection: Any) -> bool:
+    """Whether a connection that nobody uses has something to say: that can only be its end."""
+    poll = select.poll()
+    try:
+        poll.register(_socket_of(connection), select.POLLIN)
+        return bool(poll.poll(0))
+    except (OSError, ValueError, TypeError):  # it is closed
+        return True
+
+
 def _plain_socket(connection: Any) -> socket.socket | None:
-    """Return a connection's socket if bytes can go through it as they are; redis-py has no public name for it."""
-    sock = getattr(connection, "_sock", None)
+    """Return a connection's socket if bytes can go through it as they are."""
+    sock = _socket_of(connection)
     return sock if isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket) else None
+
+
+def _socket_of(connection: Any) -> Any:
+    """Return a connection's socket; redis-py has no public name for it."""
+    return getattr(connection, "_sock", None)
 
 
 @cache
