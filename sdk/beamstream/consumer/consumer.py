@@ -36,6 +36,7 @@ from beamstream.state import read_state
 from beamstream.tiers import TieredPayloads
 
 from .acknowledger import Acknowledger
+from .ahead import Ahead
 from .delivery import ConsumerCounts, Delivery
 from .direct import DirectReads
 from .feed import Feed, GroupFeed, Start, WholeFeed, check_start, entry_before
@@ -48,12 +49,6 @@ from .sign import Sign
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-PREFETCH_BYTES = 64 << 20
-"""Default limit of what is fetched ahead [bytes]: two 16M frames uncompressed, or some hundred compressed ones."""
-
-PREFETCH_MESSAGES = 64
-"""Default limit of what is fetched ahead [messages]: small enough that members of a group share evenly."""
 
 WAIT_FOR_STREAM_S = 0.1
 """How often a stream that is not there yet is looked for [s]."""
@@ -89,8 +84,9 @@ class Consumer(Loops, DirectReads):
     redelivery_delays_s : sequence of float
         How long a message that was given back waits after its first, second, … delivery [s]; the last one stands for
         all further ones.
-    prefetch_bytes, prefetch_messages : int
-        How much is fetched ahead [bytes, messages].
+    prefetch_bytes, prefetch_messages : int, optional
+        How much may be fetched ahead [bytes, messages]; default: what is read in 50 ms, between 64 and 256 MiB, 64 and
+        1024 messages. One message larger than that is still fetched.
     retry_timeout_s : float or None
         How long a lost server, or a broker that does not give what it has on disk, is tried again [s]; None: for ever.
     part : int, optional
@@ -135,8 +131,8 @@ class Consumer(Loops, DirectReads):
         member_timeout_s: float = MEMBER_TIMEOUT_S,
         max_attempts: int = MAX_ATTEMPTS,
         redelivery_delays_s: Sequence[float] = DELAYS_S,
-        prefetch_bytes: int = PREFETCH_BYTES,
-        prefetch_messages: int = PREFETCH_MESSAGES,
+        prefetch_bytes: int | None = None,
+        prefetch_messages: int | None = None,
         retry_timeout_s: float | None = 60.0,
         part: int | None = None,
     ) -> None:
@@ -150,7 +146,8 @@ class Consumer(Loops, DirectReads):
         self._server = Server(url)
         self._server.check()
         self._tier = TieredPayloads(self._server, self._keys)
-        self._delivery = Delivery(prefetch_bytes, prefetch_messages)
+        self._ahead = Ahead(self.counts, prefetch_bytes, prefetch_messages)
+        self._delivery = Delivery(self._ahead.limit_bytes, self._ahead.limit_messages)
         self._closed = threading.Event()
         self._seen_newest = "0-0"
         self._gave_back = False
@@ -194,6 +191,7 @@ class Consumer(Loops, DirectReads):
             self.counts,
             member=self._member,
             sign=self._sign,
+            ahead=self._ahead,
             retry_timeout_s=self._retry_timeout_s,
             part=self.part,
         )

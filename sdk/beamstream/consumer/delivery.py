@@ -76,6 +76,11 @@ class Delivery:
         self._room = threading.Condition(self._lock)
         self._room_is_awaited = False
 
+    def limit(self, n_bytes: int, n_messages: int) -> None:
+        """Set how much may wait from now on [bytes, messages]."""
+        with self._lock:
+            self.limit_bytes, self.limit_messages = n_bytes, n_messages
+
     @property
     def room_bytes(self) -> int:
         """How many more bytes may be fetched now."""

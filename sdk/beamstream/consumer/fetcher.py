@@ -25,6 +25,7 @@ from beamstream.put_back import Comeback
 from beamstream.retry import with_retries
 from beamstream.state import read_state
 
+from .ahead import Ahead
 from .delivery import ConsumerCounts, Delivery
 from .feed import Delivered, Feed
 from .group import GroupMember
@@ -51,6 +52,7 @@ class Fetcher:
         *,
         member: GroupMember | None,
         sign: Sign,
+        ahead: Ahead,
         retry_timeout_s: float | None,
         part: int | None = None,
     ) -> None:
@@ -62,6 +64,7 @@ class Fetcher:
         self._counts = counts
         self._member = member
         self._sign = sign
+        self._ahead = ahead
         self._retry_timeout_s = retry_timeout_s
         self._part = part
         self._todo: deque[Delivered] = deque()
@@ -122,6 +125,8 @@ class Fetcher:
 
     def _read(self) -> bool:
         self._sign.tick()
+        if self._ahead.measure():
+            self._delivery.limit(self._ahead.limit_bytes, self._ahead.limit_messages)
         fits = self._delivery.room_bytes // self._last_bytes
         count = max(1, min(self._delivery.room_messages, fits))
         self._look_for(count, BLOCK_MS)
@@ -189,12 +194,15 @@ class Fetcher:
         return not self._server.call("XRANGE", self._keys.index, entry.entry_id, entry.entry_id)
 
     def _next_batch(self) -> list[Delivered]:
-        limit = min(self._delivery.room_bytes, FETCH_BYTES)
+        """Return what is fetched next: as much as there is room for; of what has to travel, one round trip's worth."""
+        room_bytes, travel_bytes = self._delivery.room_bytes, FETCH_BYTES
         batch: list[Delivered] = []
-        n_bytes = 0
         for entry, n_deliveries in self._todo:
-            n_bytes += _payload_bytes(entry)
-            if batch and n_bytes > limit:
+            n_bytes = _payload_bytes(entry)
+            room_bytes -= n_bytes
+            if not _is_shared(entry):
+                travel_bytes -= n_bytes
+            if batch and min(room_bytes, travel_bytes) < 0:
                 break
             batch.append((entry, n_deliveries))
         return batch
@@ -279,6 +287,11 @@ def _place(entry_id: str) -> tuple[int, int]:
 
 def _is_stored(entry: Entry) -> bool:
     return entry.kind is EntryKind.MESSAGE and entry.inline is None
+
+
+def _is_shared(entry: Entry) -> bool:
+    """Whether a payload need not travel, because it lies in shared memory; of datasets that is not looked at."""
+    return entry.header is not None and entry.header.location is not None
 
 
 def _is_as_sent(header: Header, payload: Payload) -> bool:

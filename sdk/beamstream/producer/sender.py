@@ -49,6 +49,10 @@ a pause gets less through: its two threads take turns of 5 ms, two or three for 
 BATCH_BYTES = 16 << 20
 """Payload bytes in one batch: enough to hide the round trip, small against the queue."""
 
+SHARED_BATCH_BYTES = 64 << 20
+"""The same where payloads go into shared memory [bytes]: that takes so little time that calls, and waking readers,
+would be much of it; some milliseconds all the same."""
+
 SETTLE_EVERY_S = 0.1
 """How often the server is asked to look at an open gap while nothing is sent [s]."""
 
@@ -158,14 +162,14 @@ class Sender:
             self._storing.close()
 
     def _give_up(self) -> None:
-        while batch := self._queue.take(BATCH_MESSAGES, BATCH_BYTES, 0):
+        while batch := self._take(0):
             self._fail_all([(message, ProducerClosedError(str(self._address))) for message in batch])
         if self._on_disk:
             self._fail_all(self._on_disk.give_up(at_once=True))
 
     def _send_until_closed(self) -> None:
         while True:
-            batch = self._queue.take(BATCH_MESSAGES, BATCH_BYTES, DISK_EVERY_S if self._on_disk else SETTLE_EVERY_S)
+            batch = self._take(DISK_EVERY_S if self._on_disk else SETTLE_EVERY_S)
             if batch:
                 self._send(batch)
             if self._on_disk:
@@ -174,6 +178,10 @@ class Sender:
                 return
             if self._gap_open and not batch:
                 self._settle()
+
+    def _take(self, timeout_s: float) -> list[Outgoing]:
+        most_bytes = SHARED_BATCH_BYTES if self._storing.is_shared else BATCH_BYTES
+        return self._queue.take(BATCH_MESSAGES, most_bytes, timeout_s)
 
     def _look_at_disk(self, on_disk: OnDisk) -> None:
         """Tell the futures of what is safe, and publish again what a server that was started anew does not have."""

@@ -71,6 +71,11 @@ class Storing:
         if tier == "shared":
             self._shared()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether payloads go into shared memory now."""
+        return self._writer is not None
+
     def store(self, payloads: Sequence[tuple[PayloadId, Payload]], life: str) -> int:
         """Store payloads that were not put into shared memory yet since the last `settled`.
 
