@@ -95,7 +95,10 @@ class GroupFeed:
 
     def _without_end(self, deliveries: list[Delivered]) -> list[Delivered]:
         """Leave out the mark that ends the stream, and be done with it."""
-        self._member.acknowledge([entry.entry_id for entry, _ in deliveries if entry.kind is EntryKind.END])
+        ends = [entry.entry_id for entry, _ in deliveries if entry.header is None and entry.kind is EntryKind.END]
+        if not ends:
+            return deliveries
+        self._member.acknowledge(ends)
         return [(entry, n) for entry, n in deliveries if entry.kind is not EntryKind.END]
 
     def _claim(self, count: int, now: float) -> list[Delivered]:

@@ -155,28 +155,46 @@ class Fetcher:
 
     def _fetch(self) -> bool:
         batch = self._next_batch()
-        stored = [stored_payloads(entry.message_id, _header(entry)) if _is_stored(entry) else [] for entry, _ in batch]
-        wanted = [one for of_entry in stored for one in of_entry]
+        wanted: list[Stored] = []
+        for entry, _ in batch:
+            if entry.header is not None and entry.inline is None:
+                wanted += stored_payloads(entry.message_id, entry.header)
         fetched = iter(self._tier.fetch(wanted) if wanted else ())
         try:
-            self._deliver_all(batch, stored, fetched)
+            self._deliver_all(batch, fetched)
         finally:
             self._hand_over()
         return False
 
-    def _deliver_all(
-        self, batch: Sequence[Delivered], stored: Sequence[Sequence[Stored]], fetched: Iterator[Payload | None]
-    ) -> None:
-        for (entry, n_deliveries), of_entry in zip(batch, stored, strict=True):
-            payloads = [next(fetched) for _ in of_entry] or [entry.inline]
-            if None in payloads and of_entry:
+    def _deliver_all(self, batch: Sequence[Delivered], fetched: Iterator[Payload | None]) -> None:
+        address = self._keys.address
+        for entry, n_deliveries in batch:
+            header = entry.header
+            payload: Payload | None = entry.inline
+            if header is None:
+                payloads: list[Payload | None] = []
+            elif header.parts:
+                payloads = [next(fetched) for _ in header.parts]
+            else:
+                if payload is None:
+                    payload = next(fetched)
+                if (  # as nearly always
+                    payload is not None and n_deliveries == 1 and xxhash.xxh3_64_intdigest(payload) == header.checksum
+                ):
+                    fields = (address, entry.message_id, header, payload, entry.late, 1)
+                    self._made.append(new_frame(*fields, entry.entry_id, entry.n_messages))
+                    self._last_bytes = header.payload_bytes or 1
+                    self._todo.popleft()
+                    continue
+                payloads = [payload]
+            if header is not None and None in payloads:
                 if self._is_undone(entry):
                     if self._feed.let_go(entry):
                         self._todo.clear()
                         return
                     self._todo.popleft()
                     continue
-                payloads = list(self._tier.fetch(of_entry))
+                payloads = list(self._tier.fetch(stored_payloads(entry.message_id, header)))
             self._deliver(entry, n_deliveries, payloads)
             self._todo.popleft()
 
@@ -230,11 +248,6 @@ class Fetcher:
             return
         header = _header(entry)
         self._last_bytes = max(1, header.payload_bytes)
-        payload = payloads[0]
-        if payload is not None and n_deliveries == 1 and _is_as_sent(header, payload):  # as nearly always
-            fields = (self._keys.address, entry.message_id, header, payload, entry.late, 1)
-            self._made.append(new_frame(*fields, entry.entry_id, entry.n_messages))
-            return
         there = [payload for payload in payloads if payload is not None]
         if len(there) < len(payloads):
             self._skip(entry)
@@ -285,18 +298,9 @@ def _place(entry_id: str) -> tuple[int, int]:
     return int(position), int(number or 0)
 
 
-def _is_stored(entry: Entry) -> bool:
-    return entry.kind is EntryKind.MESSAGE and entry.inline is None
-
-
 def _is_shared(entry: Entry) -> bool:
     """Whether a payload need not travel, because it lies in shared memory; of datasets that is not looked at."""
     return entry.header is not None and entry.header.location is not None
-
-
-def _is_as_sent(header: Header, payload: Payload) -> bool:
-    """Whether a payload in one part has the checksum that it was sent with; else `make_frame` says what is wrong."""
-    return not header.parts and xxhash.xxh3_64_intdigest(payload) == header.checksum
 
 
 def _payload_bytes(entry: Entry) -> int:

@@ -89,6 +89,7 @@ class Entry:
 
 
 _new_entry = maker(Entry)
+_MESSAGE = EntryKind.MESSAGE  # looked up for each message that would cost as much as all else of it
 
 
 def encode_header(header: Header) -> bytes:
@@ -366,7 +367,7 @@ def _read_plain(entry_id: bytes, flat: Sequence[bytes]) -> Entry | None:
         header = decode_header(flat[1])
         return _new_entry(
             text,
-            EntryKind.MESSAGE,
+            _MESSAGE,
             message_id,
             header,
             int(flat[3]),
