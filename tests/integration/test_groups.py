@@ -9,6 +9,7 @@ import pytest
 
 from beamstream import Address, Consumer, Producer
 from beamstream.cli.root import run
+from beamstream.consumer.group import GroupMember
 from beamstream.errors import GroupNotFoundError, MembersAliveError, StreamNotFoundError
 from beamstream.groups import (
     PARKED,
@@ -248,3 +249,70 @@ def test_the_commands_list_set_seek_and_delete(finished: str, capsys: pytest.Cap
     assert stream("delete", "--group", "g", "--yes", "--force")[0] == 0
     assert stream("ls", "--json") == (0, "[]\n")
     assert stream("seek", "--group", "g", "--to", "start")[0] == 1
+
+
+def test_what_was_asked_for_ahead_is_held_once_it_is_collected(finished: str) -> None:
+    member = GroupMember(Server(finished), KEYS, "g", "m")
+    member.join("0-0", required=False)
+    member.ask(5)
+    member.ask(7)  # one at a time
+    assert [entry.message_id for entry in member.collect()] == [1, 2, 3, 4, 5]
+    assert len(member.held()) == 5
+    assert member.collect() == []
+
+
+def test_what_was_asked_for_ahead_is_given_back_by_a_member_that_leaves(finished: str) -> None:
+    member = GroupMember(Server(finished), KEYS, "g", "m")
+    member.join("0-0", required=False)
+    member.ask(5)
+    member.leave()
+    found = group_info(Server(finished), ADDRESS, "g")
+    assert (found.n_members, found.n_pending, found.n_delayed) == (0, 5, 5)
+    with Consumer(ADDRESS, broker=finished, group="g") as consumer:
+        assert sorted(frame.message_id for frame in consumer) == list(range(1, N_MESSAGES + 1))
+        assert consumer.counts.n_redelivered == 0, "nobody had tried them"
+
+
+def test_a_group_that_is_deleted_while_something_was_asked_for_is_found_gone_by_the_next_read(finished: str) -> None:
+    member = GroupMember(Server(finished), KEYS, "g", "m")
+    Server(finished).call("XGROUP", "CREATE", KEYS.index, "g", "0-0")
+    Server(finished).call("XGROUP", "DESTROY", KEYS.index, "g")
+    member.ask(5)
+    assert member.collect() == []
+    with pytest.raises(GroupNotFoundError):
+        member.read(5, 0)
+
+
+def test_members_that_come_and_go_in_the_middle_of_a_backlog_lose_nothing(broker: str) -> None:
+    n_messages, n_each = 20_000, 6000
+    with Producer(ADDRESS, broker=broker) as producer:
+        for message_id in range(1, n_messages + 1):
+            producer.send(message_id, b"%d" % message_id)
+        producer.finish()
+    seen: list[int] = []
+    is_finished = False
+    while not is_finished:
+        with Consumer(ADDRESS, broker=broker, group="g", timeout_s=10) as consumer:
+            for n, frame in enumerate(consumer, start=1):
+                seen.append(frame.message_id)
+                if n == n_each:
+                    break
+            else:
+                is_finished = True
+    assert sorted(set(seen)) == list(range(1, n_messages + 1))
+    assert len(seen) - n_messages <= n_messages // n_each, "only the frame that a loop was left with comes again"
+
+
+def test_a_member_that_stalls_in_the_middle_of_a_backlog_keeps_what_it_had_asked_for(broker: str) -> None:
+    """What lies in its socket is touched like all that it holds, so that nobody takes it for left by a dead one."""
+    n_messages = 20_000
+    with Producer(ADDRESS, broker=broker) as producer:
+        for message_id in range(1, n_messages + 1):
+            producer.send(message_id, b"%d" % message_id)
+        producer.finish()
+    with Consumer(ADDRESS, broker=broker, group="g", member_timeout_s=1) as consumer:
+        for frame in consumer:
+            if frame.message_id == n_messages // 2:
+                time.sleep(2.5)
+        assert consumer.counts.n_redelivered == 0
+    assert group_info(Server(broker), ADDRESS, "g").n_pending == 0

@@ -25,7 +25,7 @@ from beamstream.put_back import Comeback
 from beamstream.retry import with_retries
 from beamstream.state import read_state
 
-from .ahead import Ahead
+from .ahead import LEAST_MESSAGES, Ahead
 from .delivery import ConsumerCounts, Delivery
 from .feed import Delivered, Feed
 from .group import GroupMember
@@ -114,6 +114,7 @@ class Fetcher:
     def _read_or_fetch(self) -> bool:
         needed_bytes = _payload_bytes(self._todo[0][0]) if self._todo else self._last_bytes
         if not self._delivery.wait_room(needed_bytes, BLOCK_MS / 1000):
+            self._take_in(self._feed.collect())  # so that it is known to be here
             return False
         if self._todo:
             self._with_retries(self._fetch)
@@ -130,6 +131,8 @@ class Fetcher:
         fits = self._delivery.room_bytes // self._last_bytes
         count = max(1, min(self._delivery.room_messages, fits))
         self._look_for(count, BLOCK_MS)
+        if len(self._todo) >= count > LEAST_MESSAGES:  # there is more, and it will soon be wanted
+            self._feed.ask(count)
         return not self._todo and self._ended(count)
 
     def _ended(self, count: int) -> bool:
@@ -146,8 +149,10 @@ class Fetcher:
         return True
 
     def _look_for(self, count: int, block_ms: int) -> None:
-        """Ask the feed for entries; of datasets only the part that is wanted counts."""
-        found = self._feed.read(count, block_ms)
+        self._take_in(self._feed.read(count, block_ms))
+
+    def _take_in(self, found: Sequence[Delivered]) -> None:
+        """Put entries behind the others; of datasets only the part that is wanted counts."""
         if self._part is None:
             self._todo.extend(found)
         else:

@@ -86,6 +86,7 @@ class GroupMember:
         self._claimed: dict[str, int] = {}
         self._life = _Life(None, None)
         self._joining: Callable[[], object] | None = None
+        self._asked: Callable[[], Any] | None = None
 
     def _script(self, name: str, *arguments: Argument) -> Any:
         keys = [*self._keys.delivery(self.group), self._keys.state]
@@ -144,6 +145,25 @@ class GroupMember:
         answer = self._call(
             "XREADGROUP", "GROUP", self.group, self.member, "COUNT", count, *block, "STREAMS", self._keys.index, ">"
         )
+        return self._hold(answer[0][1] if answer else [])
+
+    def ask(self, count: int) -> None:
+        """Ask for messages that no member has had yet; `collect` has to follow soon: nobody touches them before."""
+        if self._asked is None:
+            self._asked = self._server.begin(
+                "XREADGROUP", "GROUP", self.group, self.member, "COUNT", count, "STREAMS", self._keys.index, ">"
+            )
+
+    def collect(self) -> list[Entry]:
+        """Return what was asked for; nothing where nothing was, or where the group or the stream is gone."""
+        if self._asked is None:
+            return []
+        read, self._asked = self._asked, None
+        try:
+            answer = read()
+        except ServerRefusedError as error:  # whoever reads next finds out what that means
+            log.debug("%s: %s", self._keys.address, error)
+            return []
         return self._hold(answer[0][1] if answer else [])
 
     def claim(self, count: int, *, from_the_dead: bool) -> Claimed:
@@ -291,6 +311,7 @@ class GroupMember:
 
     def leave(self) -> None:
         """Leave the group: what the server thinks this member holds is given back, then its name is removed."""
+        self.collect()
         with self._lock:
             untried = self._held.keys() - self._handed_out - self._claimed.keys()
         self._script("leave", self.member, *untried)

@@ -6,7 +6,7 @@ Nothing of redis-py gets past this folder: every call goes through `Server`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -112,6 +112,10 @@ class Server:
     def call(self, *arguments: Argument) -> Any:
         """Run one command and return its answer as the server gives it (lists and bytes, no client-side reshaping)."""
         return self._connections.call(*arguments)
+
+    def begin(self, *arguments: Argument) -> Callable[[], Any]:
+        """Send one command, and return what reads its answer: to be called once, and soon, by whoever has begun."""
+        return self._connections.begin(*arguments)
 
     def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Run several commands in one round trip; an answer that is an error comes back as one of ours, not raised."""

@@ -138,6 +138,11 @@ class Cluster:
             return self._scan(arguments)
         return self._follow(arguments, lambda node: node.call(*arguments))
 
+    def begin(self, *arguments: Argument) -> Callable[[], Any]:
+        """Run one command, and return what gives its answer: nobody does anything else meanwhile here."""
+        answer = self.call(*arguments)
+        return lambda: answer
+
     def script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script where its keys are."""
         return self._follow(("EVALSHA", "", len(keys), *keys), lambda node: node.script(source, keys, arguments))

@@ -14,7 +14,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import redis
@@ -45,6 +45,10 @@ ON_THE_MOVE = (
     redis.exceptions.ClusterDownError,
 )
 """What a node of a cluster answers while slots move or nodes are lost; its caller tries again later."""
+
+
+TROUBLES = (redis.RedisError, OSError, UnicodeError)
+"""What redis-py raises where a command comes to no answer, or to an error."""
 
 
 class MovedError(ServerRefusedError):
@@ -149,20 +153,32 @@ class Connections:
         for connection in connections:
             connection.disconnect()
 
+    def begin(self, *arguments: Argument) -> Callable[[], Any]:
+        """Send one command; returns what reads its answer, to be called once."""
+        connection = self._take()
+        try:
+            connection.send_command(*arguments)
+        except TROUBLES as error:
+            connection.disconnect()
+            raise self._translated(error) from error
+        return partial(self._finish, connection, _answer_of)
+
     def _use(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return self._finish(self._take(), work, *arguments)
+
+    def _finish(self, connection: Any, work: Callable[..., Any], *arguments: Any) -> Any:
         """Work with a connection; one that did not come to an answer is in an unknown state, and closed."""
         try:
-            connection = self._take()
-            try:
-                answer = work(connection, *arguments)
-            except redis.ResponseError:
-                self._idle.append(connection)
-                raise
-            except BaseException:
-                connection.disconnect()
-                raise
-        except (redis.RedisError, OSError, UnicodeError) as error:
+            answer = work(connection, *arguments)
+        except redis.ResponseError as error:
+            self._idle.append(connection)
             raise self._translated(error) from error
+        except TROUBLES as error:
+            connection.disconnect()
+            raise self._translated(error) from error
+        except BaseException:
+            connection.disconnect()
+            raise
         self._idle.append(connection)
         return answer
 
@@ -179,7 +195,10 @@ class Connections:
                 return connection
             connection.disconnect()
         connection = self._maker.connection_class(**self._maker.connection_kwargs)
-        connection.connect()
+        try:
+            connection.connect()
+        except TROUBLES as error:
+            raise self._translated(error) from error
         with self._lock:
             self._all.add(connection)
         return connection
@@ -226,6 +245,10 @@ def _greet(connection: Any) -> None:
 
 def _run(connection: Any, arguments: Sequence[Argument]) -> Any:
     connection.send_command(*arguments)
+    return connection.read_response()
+
+
+def _answer_of(connection: Any) -> Any:
     return connection.read_response()
 
 
