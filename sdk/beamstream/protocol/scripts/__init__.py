@@ -13,6 +13,7 @@ _ALLOW_OOM = "#!lua flags=allow-oom\n"
 _PUBLISHING = frozenset({"publish", "finish"})
 _OF_GROUPS = frozenset({"join", "claim", "hand_out", "give_back", "touch", "leave", "reinject", "seek", "drop_group"})
 _SHARED = {  # what is prepended, in this order
+    "plain": frozenset({"publish"}),
     "entries": _PUBLISHING | _OF_GROUPS | {"expire", "forget", "newest", "orphans", "release", "snapshot"},
     "sequence": _PUBLISHING,
     "datasets": _PUBLISHING,
