@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from beamstream.frame import Frame
 from beamstream.presence import read_presence
 from beamstream.producer import sender as sender_module
 from beamstream.producer import storing
-from beamstream.protocol import StreamKeys
+from beamstream.producer.queue import Outgoing
+from beamstream.protocol import StreamKeys, decode_header, pack_header
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.segments import SegmentStream
@@ -618,19 +620,28 @@ def test_a_late_message_and_a_dataset_without_a_part_keep_their_segments(sharing
     assert collect(sharing, broker) == 0
 
 
+def outgoing(message_id: int) -> Outgoing:
+    """A message as it is before anybody has looked at its payload."""
+    data = payload(message_id)
+    return Outgoing(message_id, None, pack_header(len(data), 0, 0), data, len(data), Future())
+
+
 def test_what_was_not_answered_for_when_the_connection_ended_is_stored_again(
     sharing: SharingService, broker: str
 ) -> None:
-    keys = ((1, 1), payload(1)), ((2, 2), payload(2))
+    messages = [outgoing(1), outgoing(2)]
     one = storing.Storing(Server(broker), StreamKeys(ADDRESS), "shared")
-    one.store(keys, "life")
-    first = one.location((1, 1))
+    one.store(messages, "life")
+    first = one.location(messages[0])
     assert first is not None
+    for message in messages:
+        assert message.checksum == xxhash.xxh3_64_intdigest(message.payload), "found while it was copied"
+        assert decode_header(message.header).checksum == message.checksum
     for client in list(sharing._clients):
         client.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: one.is_lost, "the end of the connection")
-    one.store(keys, "life")
-    again = one.location((1, 1))
+    one.store(messages, "life")
+    again = one.location(messages[0])
     assert again is not None
     assert again.segment != first.segment
     wait_until(lambda: sharing.pool.bytes_of(State.LEFT), "the first segment, left")
@@ -638,3 +649,20 @@ def test_what_was_not_answered_for_when_the_connection_ended_is_stored_again(
     one.close()
     wait_until(lambda: not sharing.pool.bytes_of(State.LENT), "the second")
     assert not sharing.pool.bytes_of(State.FULL), "nobody knows what of it is in the index"
+
+
+def test_what_is_sent_through_the_server_after_all_gets_its_checksum_there(
+    sharing: SharingService, broker: str
+) -> None:
+    one = storing.Storing(Server(broker), StreamKeys(ADDRESS), "auto")
+    first, second = outgoing(1), outgoing(2)
+    assert one.store([first], "life") == 1
+    assert one.location(first) is not None
+    sharing.close()
+    wait_until(lambda: one.is_lost, "the end of the broker")
+    assert one.store([first, second], "life") == 2
+    for message in (first, second):
+        assert one.location(message) is None
+        assert decode_header(message.header).checksum == xxhash.xxh3_64_intdigest(message.payload)
+        assert Server(broker).call("GET", StreamKeys(ADDRESS).payload(*message.payload_id)) == message.payload
+    one.close()

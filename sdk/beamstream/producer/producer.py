@@ -294,10 +294,10 @@ class Producer:
         payload_bytes = memoryview(payload).nbytes
         if payload_bytes > self._parts.max_payload_bytes:
             raise MessageTooLargeError(str(self.address), payload_bytes, self._parts.max_payload_bytes)
-        checksum = xxhash.xxh3_64_intdigest(payload)
+        checksum = None if self._sender.looks_later(payload_bytes) else xxhash.xxh3_64_intdigest(payload)
         if timestamp_ns is None:
             timestamp_ns = time.time_ns()
-        header = pack_header(payload_bytes, checksum, timestamp_ns, codec, shape, dtype, metadata)
+        header = pack_header(payload_bytes, checksum or 0, timestamp_ns, codec, shape, dtype, metadata)
         self._parts.check_header(header)
         return self._put(Outgoing(message_id, checksum, header, payload, payload_bytes, self._future(), part_number))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from beamstream.dataset import PayloadId
 from beamstream.frame import Payload
+from beamstream.protocol import state_checksum
 
 ENTRY_OVERHEAD_BYTES = 512
 """What a queued message costs beside its payload and header [bytes]: future, record, queue slot."""
@@ -26,10 +27,13 @@ GATHER_BYTES = 1 << 20
 
 @dataclass(slots=True, eq=False)  # not frozen: that costs as much as all else that is done with a small one
 class Outgoing:
-    """A message on its way to the server, or a part of one; without a header, the word that there will be none."""
+    """A message on its way to the server, or a part of one; without a header, the word that there will be none.
+
+    Without a checksum its payload has not been looked at yet: see `seal`.
+    """
 
     message_id: int
-    checksum: int
+    checksum: int | None
     header: bytes
     payload: Payload
     payload_bytes: int
@@ -43,8 +47,16 @@ class Outgoing:
 
     @property
     def payload_id(self) -> PayloadId:
-        """What names its payload."""
+        """What names its payload; it has been sealed."""
+        if self.checksum is None:
+            raise TypeError(f"message {self.message_id} has no checksum yet")
         return (self.message_id, self.checksum, self.part) if self.part else (self.message_id, self.checksum)
+
+    def seal(self, checksum: int) -> None:
+        """State the checksum of the payload, where that was left for later."""
+        if self.checksum is None:
+            self.checksum = checksum
+            self.header = state_checksum(self.header, checksum)
 
     @property
     def queued_bytes(self) -> int:

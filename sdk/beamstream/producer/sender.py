@@ -16,7 +16,6 @@ from functools import partial
 from typing import TypeVar
 
 from beamstream.address import Address
-from beamstream.dataset import PayloadId
 from beamstream.errors import (
     BeamstreamError,
     BufferFullError,
@@ -52,6 +51,10 @@ BATCH_BYTES = 16 << 20
 SHARED_BATCH_BYTES = 64 << 20
 """The same where payloads go into shared memory [bytes]: that takes so little time that calls, and waking readers,
 would be much of it; some milliseconds all the same."""
+
+LOOK_LATER_BYTES = 64 << 10
+"""From this size on a payload that goes into shared memory is given its checksum while it is copied [bytes]: what is
+smaller is still in the processor's cache when it is copied."""
 
 SETTLE_EVERY_S = 0.1
 """How often the server is asked to look at an open gap while nothing is sent [s]."""
@@ -261,14 +264,17 @@ class Sender:
     def _store(self, batch: list[Outgoing]) -> int:
         """Store payloads; returns how many messages, from the first on, can be published then, at least one."""
         self._stored_at = time.monotonic()
-        large = [(message.payload_id, message.payload) for message in batch if self._has_key(message)]
+        large = [message for message in batch if self._has_key(message)]
         if not large:
             return len(batch)
         n_stored = self._storing.store(large, self._opening.life)
         if n_stored == len(large):
             return len(batch)
-        first_left = large[n_stored][0]
-        return next(n for n, one in enumerate(batch) if self._has_key(one) and one.payload_id == first_left)
+        return batch.index(large[n_stored])
+
+    def looks_later(self, payload_bytes: int) -> bool:
+        """Whether the checksum of a payload is found while it is stored: so it is read from memory once."""
+        return payload_bytes >= LOOK_LATER_BYTES and self._storing.is_shared
 
     def _has_key(self, message: Outgoing) -> bool:
         """Whether a payload has a key of its own; those of parts have, whatever their size."""
@@ -287,7 +293,7 @@ class Sender:
             header = message.header
             if self._has_key(message):
                 inline = b""
-                location = self._storing.location(message.payload_id)
+                location = self._storing.location(message)
                 header = header if location is None else locate_header(header, location)
             name = f"{message.message_id}:{message.part}" if message.part else message.message_id
             arguments += (name, header, inline)
@@ -307,7 +313,7 @@ class Sender:
         """Tell futures what was answered; what was there `again`, after a crash, is what this producer had sent."""
         sent: Told = []
         failed: list[tuple[Outgoing, BeamstreamError]] = []
-        useless: list[PayloadId] = []
+        useless: list[Outgoing] = []
         held_id = 0
         if statuses.count(Status.APPENDED) == len(batch):  # as nearly always
             sent = [(message, "sent") for message in batch]
@@ -334,14 +340,14 @@ class Sender:
 
     def _sort(
         self, batch: list[Outgoing], statuses: list[int], *, again: bool
-    ) -> tuple[Told, list[tuple[Outgoing, BeamstreamError]], list[PayloadId]]:
+    ) -> tuple[Told, list[tuple[Outgoing, BeamstreamError]], list[Outgoing]]:
         """Sort a batch by what was answered: what is in the stream, what is not, and whose payload serves nobody."""
         sent: Told = []
         failed: list[tuple[Outgoing, BeamstreamError]] = []
         useless = []
         for message, status in zip(batch, statuses, strict=True):
             if status in WITHOUT_USE and self._has_key(message):
-                useless.append(message.payload_id)
+                useless.append(message)
             outcome = SENT.get(status)
             if outcome is not None:
                 sent.append((message, "sent" if again and outcome == "duplicate" else outcome))

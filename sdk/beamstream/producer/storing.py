@@ -7,14 +7,16 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from beamstream.dataset import PayloadId
+import xxhash
+
 from beamstream.errors import BufferFullError, SharedMemoryError, SharedMemoryUnavailableError, UsageError
-from beamstream.frame import Payload
 from beamstream.location import Location
 from beamstream.payloads import MemoryTier
 from beamstream.presence import read_presence
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+
+from .queue import Outgoing
 
 if TYPE_CHECKING:
     from beamstream.shared.writing import SegmentWriter
@@ -67,7 +69,7 @@ class Storing:
         self._keeps_all = keeps_all
         self._writer: SegmentWriter | None = None
         self._look_at = self._elsewhere_until = 0.0
-        self._locations: dict[PayloadId, Location] = {}
+        self._locations: dict[Outgoing, Location] = {}
         if tier == "shared":
             self._shared()
 
@@ -76,8 +78,10 @@ class Storing:
         """Whether payloads go into shared memory now."""
         return self._writer is not None
 
-    def store(self, payloads: Sequence[tuple[PayloadId, Payload]], life: str) -> int:
-        """Store payloads that were not put into shared memory yet since the last `settled`.
+    def store(self, messages: Sequence[Outgoing], life: str) -> int:
+        """Store the payloads of messages, as far as they were not put into shared memory since the last `settled`.
+
+        Messages that have no checksum yet are sealed.
 
         Parameters
         ----------
@@ -97,50 +101,51 @@ class Storing:
         """
         if self._is_left_alone:
             self._let_go("the broker that had it is gone")
-        n_stored, left = len(payloads), [*payloads]
+        n_stored, left = len(messages), [*messages]
         if self._tier != "memory":
             try:
-                n_stored, left = self._share(payloads, life)
+                n_stored, left = self._share(messages, life)
             except SharedMemoryUnavailableError as error:
                 self._let_go(error)
                 if self._tier == "shared":
                     raise
-        for answer in self._memory.store(left) if left else ():
+        for message in left:
+            if message.checksum is None:
+                message.seal(xxhash.xxh3_64_intdigest(message.payload))
+        for answer in self._memory.store([(one.payload_id, one.payload) for one in left]) if left else ():
             if answer is not None:
                 raise answer
         return n_stored
 
-    def _share(
-        self, payloads: Sequence[tuple[PayloadId, Payload]], life: str
-    ) -> tuple[int, list[tuple[PayloadId, Payload]]]:
+    def _share(self, messages: Sequence[Outgoing], life: str) -> tuple[int, list[Outgoing]]:
         """Put payloads into shared memory; returns how many have a place, and which of these on the server."""
         from beamstream.shared.writing import SegmentsBusyError  # and with it NumPy
 
         left = []
-        for n, (payload_id, payload) in enumerate(payloads):
-            if payload_id in self._locations:
+        for n, message in enumerate(messages):
+            if message in self._locations:
                 continue
             writer = self._shared()
             if writer is None:
-                left.append((payload_id, payload))
+                left.append(message)
                 continue
             try:
-                self._locations[payload_id] = writer.place(payload, life)
+                self._locations[message] = _place(writer, message, life)
             except SegmentsBusyError as error:
                 if error.is_ours or self._tier == "shared":
                     if n:
                         return n, left
                     raise BufferFullError(self._server.shown_url, 0.0, str(error)) from error
                 self._elsewhere_until = time.monotonic() + LOOK_AGAIN_S
-                left.append((payload_id, payload))
+                left.append(message)
             except SharedMemoryUnavailableError:
                 raise
             except SharedMemoryError as error:
                 if self._tier == "shared":
                     raise
                 log.debug("%s: %s", self._keys.address, error)
-                left.append((payload_id, payload))
-        return len(payloads), left
+                left.append(message)
+        return len(messages), left
 
     def _shared(self) -> SegmentWriter | None:
         """Return what puts payloads into shared memory; None where that cannot be had and need not be."""
@@ -182,26 +187,26 @@ class Storing:
         self.forget()
         self._look_at = 0.0
 
-    def location(self, payload_id: PayloadId) -> Location | None:
+    def location(self, message: Outgoing) -> Location | None:
         """Return where in shared memory a payload was put; None where it was not."""
-        return self._locations.get(payload_id)
+        return self._locations.get(message)
 
-    def settled(self, held_id: int, useless: Sequence[PayloadId]) -> None:
+    def settled(self, held_id: int, useless: Sequence[Outgoing]) -> None:
         """Take note that the server has answered for all that was stored.
 
         Parameters
         ----------
         held_id : int
             The highest id among the messages that wait for others; 0 where none does.
-        useless : sequence of PayloadId
-            Those that serve nobody.
+        useless : sequence of Outgoing
+            Those whose payloads serve nobody.
 
         Raises
         ------
         ServerError
             If they cannot be deleted.
         """
-        keyed = [one for one in useless if one not in self._locations]
+        keyed = [one.payload_id for one in useless if one not in self._locations]
         self.forget()
         if self._writer is not None:
             self._writer.settled(held_id)
@@ -217,3 +222,13 @@ class Storing:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _place(writer: SegmentWriter, message: Outgoing, life: str) -> Location:
+    """Put a payload into shared memory; its checksum, where it has none yet, is found on the way."""
+    if message.checksum is not None:
+        return writer.place(message.payload, life)
+    hasher = xxhash.xxh3_64()
+    location = writer.place(message.payload, life, hasher.update)
+    message.seal(hasher.intdigest())
+    return location

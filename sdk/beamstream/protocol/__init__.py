@@ -14,6 +14,7 @@ from .entry import (
     pack_header,
     read_answer,
     read_entry,
+    state_checksum,
     stated_bytes,
     unlocate_header,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "pack_header",
     "read_answer",
     "read_entry",
+    "state_checksum",
     "stated_bytes",
     "unlocate_header",
 ]

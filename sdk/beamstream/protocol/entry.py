@@ -32,6 +32,9 @@ _FIXED = struct.Struct(">BQQQ")
 """Version, XXH3-64 of the payload, payload bytes, timestamp [ns since 1970]; a msgpack map follows. These four stand in
 fixed places, because the scripts read the second and the third."""
 
+_CHECKSUM = struct.Struct(">Q")
+"""Of these the second."""
+
 MAX_HEADER_BYTES = 1 << 20
 """Longest header [bytes]: per-message metadata belongs to the message, not to the index; 1 MiB is far beyond any."""
 
@@ -151,6 +154,11 @@ def pack_header(
         limit = MAX_HEADER_BYTES - LOCATION_BYTES
         raise EntryError("message metadata", f"{len(packed)} bytes packed, the limit is {limit}")
     return packed
+
+
+def state_checksum(packed: bytes, checksum: int) -> bytes:
+    """Return a packed header with another checksum of the payload."""
+    return packed[:1] + _CHECKSUM.pack(checksum) + packed[1 + _CHECKSUM.size :]
 
 
 def locate_header(packed: bytes, location: Location) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from .segment import ALIGN_BYTES, GONE, HEAD_BYTES, Pages, epoch_of, is_segment,
 
 _ANSWERS = {LENT: (int, int), WAIT: (str,), ELSEWHERE: (str,), NEVER: (str,)}
 
+
+PIECE_BYTES = 256 << 10
+"""What is copied, and then looked at, in one piece [bytes]: half of a processor core's own cache."""
 
 AHEAD_S = 1.0
 """A producer that fills half a segment in this time asks for the next one before it needs it [s]."""
@@ -91,13 +96,15 @@ class SegmentWriter:
         """Whether who lends segments is still there; what was put into them is lost otherwise."""
         return self._connection.is_there
 
-    def place(self, payload: Payload, life: str) -> Location:
+    def place(self, payload: Payload, life: str, look: Callable[[Any], object] | None = None) -> Location:
         """Copy a payload into a segment.
 
         Parameters
         ----------
         life : str
             The life of the stream that it belongs to.
+        look : callable, optional
+            Is given the payload piece by piece, each right after it was copied, while the processor has it at hand.
 
         Raises
         ------
@@ -117,8 +124,14 @@ class SegmentWriter:
             current = self._current = self._borrow(n_bytes)
         begin = current.offset
         self._is_settled = False
-        # NumPy's copy lets other threads run meanwhile.
-        np.copyto(current.pages[begin : begin + n_bytes], np.frombuffer(payload, np.uint8))
+        there, given = current.pages[begin : begin + n_bytes], np.frombuffer(payload, np.uint8)
+        if look is None:
+            np.copyto(there, given)  # NumPy's copy lets other threads run meanwhile
+        else:
+            for start in range(0, n_bytes, PIECE_BYTES):
+                piece = given[start : start + PIECE_BYTES]
+                np.copyto(there[start : start + PIECE_BYTES], piece)
+                look(piece)
         current.offset = begin + n_bytes + -n_bytes % ALIGN_BYTES
         if not self._is_asked and current.is_filling_fast:
             self._ask(n_bytes)
