@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from beamstream import Address, Header
 from beamstream.errors import ServerRefusedError
-from beamstream.producer.sender import Status
+from beamstream.producer.publishing import Status
 from beamstream.protocol import Entry, EntryKind, StreamKeys, encode_header
 from beamstream.protocol.client import Server
 from beamstream.state import read_state

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from beamstream import Address, Header
-from beamstream.producer.sender import Status
+from beamstream.producer.publishing import Status
 from beamstream.protocol import EntryKind, StreamKeys, encode_header
 from beamstream.protocol.client import Server
 from beamstream.state import read_state

@@ -7,6 +7,7 @@ nothing that was reported as sent is lost while its broker lives, and nothing st
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,7 @@ from beamstream import Address, Consumer, Producer
 from beamstream.errors import BufferFullError, ServerUnavailableError, SharedMemoryUnavailableError
 from beamstream.frame import Frame
 from beamstream.presence import read_presence
-from beamstream.producer import sender as sender_module
-from beamstream.producer import storing
+from beamstream.producer import publishing, sender, storing
 from beamstream.producer.queue import Outgoing
 from beamstream.protocol import StreamKeys, decode_header, pack_header
 from beamstream.protocol.client import Server
@@ -542,19 +542,26 @@ def test_a_held_message_that_was_sent_twice_keeps_its_segment(
     sharing: SharingService, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer to the first attempt is lost; the second one is a duplicate, and waits all the same."""
-    publish = sender_module.Sender._publish
+    begin = publishing.Publishing.begin
     lost = iter((True,))
 
-    def publish_and_lose(self: Any, batch: Any, *, again: bool) -> Any:
-        answer = publish(self, batch, again=again)
-        if batch[0].message_id == 3 and next(lost, False):
-            raise ServerUnavailableError("unix://lost", "the answer was lost")
-        return answer
+    def begin_and_lose(self: publishing.Publishing, batch: Sequence[Outgoing], life: str) -> Callable[[], list[int]]:
+        read = begin(self, batch, life)
 
-    monkeypatch.setattr(sender_module.Sender, "_publish", publish_and_lose)
+        def read_and_lose() -> list[int]:
+            answer = read()
+            if batch[0].message_id == 3 and next(lost, False):
+                raise ServerUnavailableError("unix://lost", "the answer was lost")
+            return answer
+
+        return read_and_lose
+
+    monkeypatch.setattr(publishing.Publishing, "begin", begin_and_lose)
     with Producer(ADDRESS, broker=broker, tier="shared", patience_s=PATIENCE_S) as producer:
         send(producer, 1, 1)
-        assert producer.send(3, payload(3)).result(PATIENCE_S) == "duplicate"
+        assert producer.send(3, payload(3)).result(PATIENCE_S) == "sent"
+        assert producer.counts.n_sent == 2
+    assert next(lost, None) is None, "an answer was lost"
     wait_until(lambda: sharing.pool.bytes_of(State.FULL), "the segment's return")
     release(broker, "1-0")
     assert collect(sharing, broker) > 0, "message 3 is in it, and waits"
@@ -624,6 +631,41 @@ def outgoing(message_id: int) -> Outgoing:
     """A message as it is before anybody has looked at its payload."""
     data = payload(message_id)
     return Outgoing(message_id, None, pack_header(len(data), 0, 0), data, len(data), Future())
+
+
+def test_batches_overlap_and_one_whose_answer_is_lost_is_sent_again_before_those_after_it(
+    sharing: SharingService, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third answer is lost while the next batch is stored already: all arrive once, in order, unchanged."""
+    begin = publishing.Publishing.begin
+    n_begun = itertools.count(1)
+
+    def begin_and_lose(self: publishing.Publishing, batch: Sequence[Outgoing], life: str) -> Callable[[], list[int]]:
+        read, number = begin(self, batch, life), next(n_begun)
+
+        def read_and_lose() -> list[int]:
+            answer = read()
+            if number % 3 == 0:
+                raise ServerUnavailableError("unix://lost", "the answer was lost")
+            return answer
+
+        return read_and_lose
+
+    monkeypatch.setattr(publishing.Publishing, "begin", begin_and_lose)
+    monkeypatch.setattr(sender, "SHARED_BATCH_BYTES", MIB // 2)
+    n_messages, n_bytes = 24, MIB // 4
+    with Producer(ADDRESS, broker=broker, tier="shared") as producer:
+        told = [producer.send(i, payload(i, n_bytes)) for i in range(1, n_messages + 1)]
+        assert {future.result(PATIENCE_S) for future in told} == {"sent"}
+        assert producer.counts.n_sent == n_messages
+        producer.finish()
+    assert next(n_begun) > 6
+    with Consumer(ADDRESS, broker=broker) as consumer:
+        assert [(frame.message_id, bytes(frame.payload)) for frame in consumer] == [
+            (i, payload(i, n_bytes)) for i in range(1, n_messages + 1)
+        ]
+    release(broker, f"{n_messages}-0")
+    wait_until(lambda: not collect(sharing, broker), "the segments' return")
 
 
 def test_what_was_not_answered_for_when_the_connection_ended_is_stored_again(

@@ -46,7 +46,7 @@ from beamstream.groups import (
 )
 from beamstream.offline import path_receipt
 from beamstream.payloads import MemoryTier
-from beamstream.producer.sender import WITHOUT_USE, Status
+from beamstream.producer.publishing import WITHOUT_USE, Status
 from beamstream.protocol import EntryKind, StreamKeys, encode_header
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt

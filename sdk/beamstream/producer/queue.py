@@ -110,6 +110,11 @@ class SendQueue:
         """Messages put and not yet done."""
         return self._n_unfinished
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether so much waits that it is worth a call by itself."""
+        return self._payload_bytes >= GATHER_BYTES
+
     def put(self, message: Outgoing, timeout_s: float | None) -> bool:
         """Wait for room and append; False where none came in time or the queue was closed."""
         needed = message.queued_bytes

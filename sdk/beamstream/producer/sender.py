@@ -6,14 +6,13 @@ whose payload is not there. A batch that fails is tried again whole; the server 
 
 from __future__ import annotations
 
-import enum
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from beamstream.address import Address
 from beamstream.errors import (
@@ -24,16 +23,16 @@ from beamstream.errors import (
     StreamNotFoundError,
     StreamSealedError,
 )
-from beamstream.frame import DECLINED, Payload
+from beamstream.frame import DECLINED
 from beamstream.presence import read_presence
-from beamstream.protocol import StreamKeys, locate_header
+from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
-from beamstream.protocol.packing import Argument
 from beamstream.retry import RetryCounts, with_retries
 
 from .future import tell
 from .on_disk import OnDisk, Told
 from .opening import NewLifeError, Opening
+from .publishing import SENT, WAITING, WITHOUT_USE, Publishing, Status
 from .queue import Outgoing, SendQueue
 from .storing import Storing
 
@@ -48,7 +47,7 @@ a pause gets less through: its two threads take turns of 5 ms, two or three for 
 BATCH_BYTES = 16 << 20
 """Payload bytes in one batch: enough to hide the round trip, small against the queue."""
 
-SHARED_BATCH_BYTES = 64 << 20
+SHARED_BATCH_BYTES = 32 << 20
 """The same where payloads go into shared memory [bytes]: that takes so little time that calls, and waking readers,
 would be much of it; some milliseconds all the same."""
 
@@ -62,35 +61,6 @@ SETTLE_EVERY_S = 0.1
 
 DISK_EVERY_S = 0.01
 """How long the queue is waited at while something waits for the disk [s]."""
-
-
-class Status(enum.IntEnum):
-    """What the publish script answers per message; the numbers are the protocol's."""
-
-    APPENDED = 0
-    HELD = 1
-    DUPLICATE = 2
-    CONFLICT = 3
-    LATE = 4
-    REFUSED = 5
-    RELEASED = 6
-
-
-SENT: dict[int, str] = {
-    Status.APPENDED: "sent",
-    Status.HELD: "sent",
-    Status.LATE: "late",
-    Status.DUPLICATE: "duplicate",
-    Status.RELEASED: "duplicate",
-}
-"""What a future is told of a message that is in the stream."""
-
-WITHOUT_USE: frozenset[int] = frozenset({Status.CONFLICT, Status.REFUSED, Status.RELEASED})
-"""Answers after which the payload that was stored for the message serves nobody."""
-
-
-WAITING = frozenset({Status.HELD, Status.DUPLICATE})
-"""Answers to messages that may wait behind a gap: to one that is sent again, the second."""
 
 
 @dataclass(slots=True)
@@ -114,6 +84,13 @@ class _StaleError(Exception):
     """What was stored may not be there any more; never leaves this module."""
 
 
+class _Begun(NamedTuple):
+    """A batch that the server has been given, and what waits for its answer."""
+
+    batch: list[Outgoing]
+    read: Callable[[], list[int]]
+
+
 class Sender:
     """Takes batches from the queue until it is closed and empty; runs in a thread of its own."""
 
@@ -134,8 +111,8 @@ class Sender:
         self._server = server
         self._storing = storing
         self._queue = queue
-        self._keys = StreamKeys(address)
-        self._inline_bytes = inline_bytes
+        self._publishing = Publishing(server, StreamKeys(address), storing, inline_bytes)
+        self._begun: _Begun | None = None
         self._retry_timeout_s = retry_timeout_s
         self._on_failure = on_failure
         self._opening = opening
@@ -165,6 +142,8 @@ class Sender:
             self._storing.close()
 
     def _give_up(self) -> None:
+        if self._begun is not None:
+            self._fail_all([(message, ProducerClosedError(str(self._address))) for message in self._begun.batch])
         while batch := self._take(0):
             self._fail_all([(message, ProducerClosedError(str(self._address))) for message in batch])
         if self._on_disk:
@@ -172,6 +151,8 @@ class Sender:
 
     def _send_until_closed(self) -> None:
         while True:
+            if not self._queue.is_loaded:
+                self._finish()
             batch = self._take(DISK_EVERY_S if self._on_disk else SETTLE_EVERY_S)
             if batch:
                 self._send(batch)
@@ -207,8 +188,50 @@ class Sender:
             self._fail_all(on_disk.give_up(at_once=self.abandoned.is_set()))
 
     def _send(self, batch: list[Outgoing], *, again: bool = False) -> None:
+        if self._storing.is_shared and not (again or self._on_disk):
+            batch = self._begin(batch)
+        if batch:
+            self._finish()
         while batch:
             batch = self._send_first(batch, again=again)
+
+    def _begin(self, batch: list[Outgoing]) -> list[Outgoing]:
+        """Store a batch while the server works on the one before, and have it published without waiting for the answer.
+
+        Returns what is left of it to be sent in the usual way, step by step: where there is no room for all of it now,
+        or anything goes wrong.
+        """
+        try:
+            n = self._store(batch)
+        except BeamstreamError as error:
+            log.debug("%s: %s", self._address, error)
+            return batch
+        if not self._finish() or self._storing.is_lost:
+            return batch
+        try:
+            self._begun = _Begun(batch[:n], self._publishing.begin(batch[:n], self._opening.life))
+        except BeamstreamError as error:  # the server may have it all the same
+            log.debug("%s: %s", self._address, error)
+            self._send_again(batch[:n])
+        return batch[n:]
+
+    def _finish(self) -> bool:
+        """Wait for the answer to what was begun; False where it had to be sent again."""
+        if self._begun is None:
+            return True
+        (batch, read), self._begun = self._begun, None
+        try:
+            answer = read()
+        except BeamstreamError as error:
+            log.debug("%s: %s", self._address, error)
+            self._send_again(batch)
+            return False
+        self._take_answer(batch, answer, again=False)
+        return True
+
+    def _send_again(self, batch: list[Outgoing]) -> None:
+        while batch:
+            batch = self._send_first(batch, again=True)
 
     def _send_first(self, batch: list[Outgoing], *, again: bool) -> list[Outgoing]:
         """Send a batch, or as much of it as there is room for now; returns what is left."""
@@ -218,11 +241,14 @@ class Sender:
             log.error("%d message(s) of %s were not sent: %s", len(batch), self._address, error)
             self._fail_all([(message, error) for message in batch])
             # Some may be in the stream all the same, and wait there.
-            self._storing.settled(max(message.message_id for message in batch), ())
+            self._storing.settled(batch, max(message.message_id for message in batch), ())
             return []
-        self._gap_open = answer[1] > 0
-        self._tell(batch[:n], answer[4:], next_id=answer[0], n_received=answer[3], again=again)
+        self._take_answer(batch[:n], answer, again=again)
         return batch[n:]
+
+    def _take_answer(self, batch: list[Outgoing], answer: list[int], *, again: bool) -> None:
+        self._gap_open = answer[1] > 0
+        self._tell(batch, answer[4:], next_id=answer[0], n_received=answer[3], again=again)
 
     def _store_and_publish(self, batch: list[Outgoing], *, again: bool) -> tuple[int, list[int]]:
         """Store and publish the first messages of a batch, in the best case all; returns how many, and the answer."""
@@ -264,7 +290,7 @@ class Sender:
     def _store(self, batch: list[Outgoing]) -> int:
         """Store payloads; returns how many messages, from the first on, can be published then, at least one."""
         self._stored_at = time.monotonic()
-        large = [message for message in batch if self._has_key(message)]
+        large = [message for message in batch if self._publishing.has_key(message)]
         if not large:
             return len(batch)
         n_stored = self._storing.store(large, self._opening.life)
@@ -276,33 +302,15 @@ class Sender:
         """Whether the checksum of a payload is found while it is stored: so it is read from memory once."""
         return payload_bytes >= LOOK_LATER_BYTES and self._storing.is_shared
 
-    def _has_key(self, message: Outgoing) -> bool:
-        """Whether a payload has a key of its own; those of parts have, whatever their size."""
-        return message.part > 0 or message.payload_bytes > self._inline_bytes
-
     def _publish_stored(self, batch: list[Outgoing], again: bool, n_attempts: int) -> list[int]:
         """Publish what was stored; what lies there for long is stored again: the broker may take it for left."""
         if time.monotonic() - self._stored_at > STORED_FOR_S or self._storing.is_lost:
             raise _StaleError
-        return self._publish(batch, again=again or n_attempts > 0)
-
-    def _publish(self, batch: list[Outgoing], *, again: bool) -> list[int]:
-        arguments: list[Argument] = [f"{int(again)} {self._opening.life}"]
-        for message in batch:
-            inline: Payload = message.payload
-            header = message.header
-            if self._has_key(message):
-                inline = b""
-                location = self._storing.location(message)
-                header = header if location is None else locate_header(header, location)
-            name = f"{message.message_id}:{message.part}" if message.part else message.message_id
-            arguments += (name, header, inline)
-        answer: list[int] = self._server.script("publish", self._keys.sequence, arguments)
-        return answer
+        return self._publishing.publish(batch, self._opening.life, again=again or n_attempts > 0)
 
     def _settle(self) -> None:
         try:
-            self._gap_open = self._server.script("publish", self._keys.sequence, [0])[1] > 0
+            self._gap_open = self._publishing.settle() > 0
         except BufferFullError:
             log.debug("the buffer is full, the gap of %s stays open", self._address)
         except BeamstreamError as error:
@@ -334,7 +342,7 @@ class Sender:
         elif sent:
             self._succeed_all(sent)
         try:
-            self._storing.settled(held_id, useless)
+            self._storing.settled(batch, held_id, useless)
         except BeamstreamError as error:
             log.warning("%d payload(s) of %s stay behind: %s", len(useless), self._address, error)
 
@@ -346,7 +354,7 @@ class Sender:
         failed: list[tuple[Outgoing, BeamstreamError]] = []
         useless = []
         for message, status in zip(batch, statuses, strict=True):
-            if status in WITHOUT_USE and self._has_key(message):
+            if status in WITHOUT_USE and self._publishing.has_key(message):
                 useless.append(message)
             outcome = SENT.get(status)
             if outcome is not None:

@@ -79,7 +79,7 @@ class Storing:
         return self._writer is not None
 
     def store(self, messages: Sequence[Outgoing], life: str) -> int:
-        """Store the payloads of messages, as far as they were not put into shared memory since the last `settled`.
+        """Store the payloads of messages, as far as they were not put into shared memory and are not `settled` yet.
 
         Messages that have no checksum yet are sealed.
 
@@ -191,15 +191,15 @@ class Storing:
         """Return where in shared memory a payload was put; None where it was not."""
         return self._locations.get(message)
 
-    def settled(self, held_id: int, useless: Sequence[Outgoing]) -> None:
-        """Take note that the server has answered for all that was stored.
+    def settled(self, messages: Sequence[Outgoing], held_id: int, useless: Sequence[Outgoing]) -> None:
+        """Take note that the server has answered for messages that were stored.
 
         Parameters
         ----------
         held_id : int
-            The highest id among the messages that wait for others; 0 where none does.
+            The highest id among those of them that wait for others; 0 where none does.
         useless : sequence of Outgoing
-            Those whose payloads serve nobody.
+            Those of them whose payloads serve nobody.
 
         Raises
         ------
@@ -207,15 +207,17 @@ class Storing:
             If they cannot be deleted.
         """
         keyed = [one.payload_id for one in useless if one not in self._locations]
-        self.forget()
+        located = [self._locations.pop(one) for one in messages if one in self._locations]
         if self._writer is not None:
-            self._writer.settled(held_id)
+            self._writer.settled(located, held_id)
         if keyed:
             self._memory.delete(keyed)
 
     def forget(self) -> None:
         """Have what was stored stored again."""
         self._locations.clear()
+        if self._writer is not None:
+            self._writer.forget()
 
     def close(self) -> None:
         """Give segments back."""

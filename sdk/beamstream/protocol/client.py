@@ -129,6 +129,10 @@ class Server:
         """Run one of the scripts of `protocol.scripts`."""
         return self._connections.script(scripts.source(name), keys, arguments)
 
+    def begin_script(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Callable[[], Any]:
+        """Have one of the scripts run that the server knows, as `begin`; reading the answer raises if it does not."""
+        return self._connections.begin_script(scripts.source(name), keys, arguments)
+
     def check(self) -> str:
         """Return the server's kind and version, e.g. ``valkey 9.1.2``.
 

@@ -143,6 +143,11 @@ class Cluster:
         answer = self.call(*arguments)
         return lambda: answer
 
+    def begin_script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Callable[[], Any]:
+        """Run a script at once, as `begin`."""
+        answer = self.script(source, keys, arguments)
+        return lambda: answer
+
     def script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script where its keys are."""
         return self._follow(("EVALSHA", "", len(keys), *keys), lambda node: node.script(source, keys, arguments))

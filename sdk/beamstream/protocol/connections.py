@@ -146,6 +146,10 @@ class Connections:
         """Run a script; its text travels only where the server does not know it yet."""
         return self._use(_run_script, source, keys, arguments)
 
+    def begin_script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Callable[[], Any]:
+        """Send a script's name, as `begin`; where the server does not know it, the answer is an error."""
+        return self.begin("EVALSHA", _digest(source), len(keys), *keys, *arguments)
+
     def close(self) -> None:
         """Close all connections, also those that somebody waits at."""
         with self._lock:

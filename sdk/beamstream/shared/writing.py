@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,14 +46,15 @@ class SegmentsBusyError(Exception):
 
 @dataclass(slots=True)
 class _Written:
-    """A segment that is lent: its number and epoch, the description that has its lock, where the next payload goes, and
-    the highest id among those in it that wait for others."""
+    """A segment that is lent: its number and epoch, the description that has its lock, where the next payload goes, how
+    many in it the server has not answered for, and the highest id among those that wait for others."""
 
     number: int
     epoch: int
     lock: int
     pages: Pages
     offset: int = HEAD_BYTES
+    n_open: int = 0
     held_id: int = 0
     begun_s: float = field(default_factory=time.monotonic)
 
@@ -89,7 +90,6 @@ class SegmentWriter:
         self._current: _Written | None = None
         self._full: list[_Written] = []
         self._is_asked = False
-        self._is_settled = True
 
     @property
     def is_there(self) -> bool:
@@ -123,7 +123,6 @@ class SegmentWriter:
             self._put_aside()
             current = self._current = self._borrow(n_bytes)
         begin = current.offset
-        self._is_settled = False
         there, given = current.pages[begin : begin + n_bytes], np.frombuffer(payload, np.uint8)
         if look is None:
             np.copyto(there, given)  # NumPy's copy lets other threads run meanwhile
@@ -133,25 +132,36 @@ class SegmentWriter:
                 np.copyto(there[start : start + PIECE_BYTES], piece)
                 look(piece)
         current.offset = begin + n_bytes + -n_bytes % ALIGN_BYTES
+        current.n_open += 1
         if not self._is_asked and current.is_filling_fast:
             self._ask(n_bytes)
         return Location(current.number, current.epoch, begin)
 
-    def settled(self, held_id: int) -> None:
-        """Take note that the server has answered for everything that was placed; gives back what is full.
+    def settled(self, located: Iterable[Location], held_id: int) -> None:
+        """Take note that the server has answered for what was placed somewhere; gives back what is full.
 
         Parameters
         ----------
+        located : iterable of Location
+            Where that was.
         held_id : int
-            The highest id among those that wait for others; 0 where none does.
+            The highest id among the messages of it that wait for others; 0 where none does.
         """
-        written = [*self._full, *([self._current] if self._current is not None else [])]
-        for one in written:
+        lent = {one.number: one for one in (*self._full, self._current) if one is not None}
+        for location in located:
+            lent[location.segment].n_open -= 1
+        # All of them: what was placed a second time may wait in the first place, too.
+        for one in lent.values():
             one.held_id = max(one.held_id, held_id)
-        self._is_settled = True
-        for one in self._full:
+        for one in [one for one in self._full if not one.n_open]:
+            self._full.remove(one)
             self._give_back(one)
-        self._full = []
+
+    def forget(self) -> None:
+        """Take note that what was placed is placed again: with that the server has answered for it, too."""
+        self._put_aside()
+        for one in self._full:
+            one.n_open = 0
 
     def _drop_asked(self) -> None:
         """Put aside what was asked for in another life."""
@@ -226,10 +236,10 @@ class SegmentWriter:
         self._put_aside()
         self._drop_asked()
         for one in self._full:
-            if self._is_settled:
-                self._give_back(one)
-            else:
+            if one.n_open:
                 os.close(one.lock)
+            else:
+                self._give_back(one)
         self._full = []
         self._connection.close()
         self._pages.clear()
