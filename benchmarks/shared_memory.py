@@ -6,7 +6,7 @@
 The first compares the two tiers, taken in turns; medians of the repetitions. The second sends frames of an Eiger 500k
 (514 x 1030, uint16, bslz4, about 100 kB) at a rate to one group. `stream broker run`, the producer and each reader are
 processes of their own. All groups are required, so nothing may be dropped; every reader computes the XXH3-64 of every
-payload. Segments and connections are warm: the clock runs from the moment when the ring has been gone through once.
+payload. Segments and connections are warm: the clock runs from the moment when twice the memory has gone through.
 
 Ends with status 1 where a message is missing, or with `--paced` where the rate is not kept.
 """
@@ -143,7 +143,7 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for _ in range(arguments.repeats):
             for tier in ("shared", "memory"):
                 share = 1 if tier == "shared" else 5  # the slower one need not take as long
-                n_warm = parse_bytes(arguments.memory) // size
+                n_warm = 2 * parse_bytes(arguments.memory) // size
                 runs[tier].append(run(broker.url, tier, payloads, arguments.groups, n_warm, n // share))  # type: ignore[arg-type]
                 print(_line(runs[tier][-1]), file=sys.stderr)
     found = [sorted(of_tier, key=lambda one: one["gb_s"])[len(of_tier) // 2] for of_tier in runs.values()]
@@ -158,7 +158,7 @@ def paced(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     n = int(arguments.paced * arguments.seconds)
     with running_broker(arguments.memory) as broker:
         found = run(
-            broker.url, "shared", payloads, 1, parse_bytes(arguments.memory) // len(payloads[0]), n, arguments.paced
+            broker.url, "shared", payloads, 1, 2 * parse_bytes(arguments.memory) // len(payloads[0]), n, arguments.paced
         )
     print(f"frames of {len(payloads[0])} bytes, {n} of them", file=sys.stderr)
     if found["messages_s"] < KEPT_SHARE * arguments.paced:

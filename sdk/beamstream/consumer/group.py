@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from beamstream.errors import GroupNotFoundError, ServerRefusedError, StreamNotFoundError
+from beamstream.errors import GroupNotFoundError, ServerRefusedError, ServerUnavailableError, StreamNotFoundError
 from beamstream.groups import MEMBER_TIMEOUT_S, PARKED, STALE_MEMBER_S, Redelivery
 from beamstream.protocol import Entry, StreamKeys, expired_entry, read_answer
 from beamstream.protocol.client import Server
@@ -149,10 +149,14 @@ class GroupMember:
 
     def ask(self, count: int) -> None:
         """Ask for messages that no member has had yet; `collect` has to follow soon: nobody touches them before."""
-        if self._asked is None:
+        if self._asked is not None:
+            return
+        try:
             self._asked = self._server.begin(
                 "XREADGROUP", "GROUP", self.group, self.member, "COUNT", count, "STREAMS", self._keys.index, ">"
             )
+        except ServerUnavailableError as error:  # whoever reads next waits for it
+            log.debug("%s: %s", self._keys.address, error)
 
     def collect(self) -> list[Entry]:
         """Return what was asked for; nothing where nothing was, or where the group or the stream is gone."""
