@@ -20,6 +20,7 @@ from beamstream.errors import (
     BufferFullError,
     IdConflictError,
     ProducerClosedError,
+    ServerUnavailableError,
     StreamNotFoundError,
     StreamSealedError,
 )
@@ -188,7 +189,7 @@ class Sender:
             self._fail_all(on_disk.give_up(at_once=self.abandoned.is_set()))
 
     def _send(self, batch: list[Outgoing], *, again: bool = False) -> None:
-        if self._storing.is_shared and not (again or self._on_disk):
+        if not (again or self._on_disk):
             batch = self._begin(batch)
         if batch:
             self._finish()
@@ -206,13 +207,12 @@ class Sender:
         except BeamstreamError as error:
             log.debug("%s: %s", self._address, error)
             return batch
-        if not self._finish() or self._storing.is_lost:
+        if not self._finish() or self._is_stale:
             return batch
         try:
             self._begun = _Begun(batch[:n], self._publishing.begin(batch[:n], self._opening.life))
-        except BeamstreamError as error:  # the server may have it all the same
-            log.debug("%s: %s", self._address, error)
-            self._send_again(batch[:n])
+        except BeamstreamError as error:
+            self._send_after(error, batch[:n])
         return batch[n:]
 
     def _finish(self) -> bool:
@@ -223,15 +223,16 @@ class Sender:
         try:
             answer = read()
         except BeamstreamError as error:
-            log.debug("%s: %s", self._address, error)
-            self._send_again(batch)
+            self._send_after(error, batch)
             return False
         self._take_answer(batch, answer, again=False)
         return True
 
-    def _send_again(self, batch: list[Outgoing]) -> None:
+    def _send_after(self, error: BeamstreamError, batch: list[Outgoing]) -> None:
+        """Send a batch in the usual way that was begun in vain; without an answer the server may have taken it."""
+        log.debug("%s: %s", self._address, error)
         while batch:
-            batch = self._send_first(batch, again=True)
+            batch = self._send_first(batch, again=isinstance(error, ServerUnavailableError))
 
     def _send_first(self, batch: list[Outgoing], *, again: bool) -> list[Outgoing]:
         """Send a batch, or as much of it as there is room for now; returns what is left."""
@@ -302,9 +303,14 @@ class Sender:
         """Whether the checksum of a payload is found while it is stored: so it is read from memory once."""
         return payload_bytes >= LOOK_LATER_BYTES and self._storing.is_shared
 
+    @property
+    def _is_stale(self) -> bool:
+        """Whether what was stored may not be there any more."""
+        return time.monotonic() - self._stored_at > STORED_FOR_S or self._storing.is_lost
+
     def _publish_stored(self, batch: list[Outgoing], again: bool, n_attempts: int) -> list[int]:
         """Publish what was stored; what lies there for long is stored again: the broker may take it for left."""
-        if time.monotonic() - self._stored_at > STORED_FOR_S or self._storing.is_lost:
+        if self._is_stale:
             raise _StaleError
         return self._publishing.publish(batch, self._opening.life, again=again or n_attempts > 0)
 

@@ -130,7 +130,7 @@ class Server:
         return self._connections.script(scripts.source(name), keys, arguments)
 
     def begin_script(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Callable[[], Any]:
-        """Have one of the scripts run that the server knows, as `begin`; reading the answer raises if it does not."""
+        """Have one of the scripts of `protocol.scripts` run, as `begin`."""
         return self._connections.begin_script(scripts.source(name), keys, arguments)
 
     def check(self) -> str:

@@ -147,8 +147,9 @@ class Connections:
         return self._use(_run_script, source, keys, arguments)
 
     def begin_script(self, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Callable[[], Any]:
-        """Send a script's name, as `begin`; where the server does not know it, the answer is an error."""
-        return self.begin("EVALSHA", _digest(source), len(keys), *keys, *arguments)
+        """Have a script run, as `begin`; where the server does not know it, it is run when the answer is read."""
+        command = ("EVALSHA", _digest(source), len(keys), *keys, *arguments)
+        return self._begin_with(command, _answer_of_script, source, keys, arguments)
 
     def close(self) -> None:
         """Close all connections, also those that somebody waits at."""
@@ -159,13 +160,16 @@ class Connections:
 
     def begin(self, *arguments: Argument) -> Callable[[], Any]:
         """Send one command; returns what reads its answer, to be called once."""
+        return self._begin_with(arguments, _answer_of)
+
+    def _begin_with(self, command: Sequence[Argument], read: Callable[..., Any], *more: Any) -> Callable[[], Any]:
         connection = self._take()
         try:
-            connection.send_command(*arguments)
+            connection.send_command(*command)
         except TROUBLES as error:
             connection.disconnect()
             raise self._translated(error) from error
-        return partial(self._finish, connection, _answer_of)
+        return partial(self._finish, connection, read, *more)
 
     def _use(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return self._finish(self._take(), work, *arguments)
@@ -257,8 +261,13 @@ def _answer_of(connection: Any) -> Any:
 
 
 def _run_script(connection: Any, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    connection.send_command("EVALSHA", _digest(source), len(keys), *keys, *arguments)
+    return _answer_of_script(connection, source, keys, arguments)
+
+
+def _answer_of_script(connection: Any, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
     try:
-        return _run(connection, ("EVALSHA", _digest(source), len(keys), *keys, *arguments))
+        return connection.read_response()
     except redis.exceptions.NoScriptError:
         return _run(connection, ("EVAL", source, len(keys), *keys, *arguments))
 
