@@ -326,9 +326,9 @@ def _visit(url: str, stream: str, group: str) -> tuple[int, int, bool]:
             consumer.acknowledge(frame)
             n_holes += bool(last_id) and frame.message_id != last_id + 1
             n, last_id = n + 1, frame.message_id
+        consumer.flush()
         server = Server(url)
-        delete_group(
-            server, consumer.address, group, force=True
-        )  # before it leaves: else it would be one that is behind
+        # Before it leaves: else it would be one that is behind.
+        delete_group(server, consumer.address, group, force=True)
         server.close()
     return n, n_holes, is_over

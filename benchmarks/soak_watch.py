@@ -36,6 +36,8 @@ def memory_of(pid: int) -> dict[str, int]:
     except OSError:
         return {}
     fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    if "VmRSS" not in fields:  # it has ended, and nobody has waited for it yet
+        return {}
     return {
         "resident": int(fields["VmRSS"][0]) * 1024,
         "anonymous": int(fields["RssAnon"][0]) * 1024,
