@@ -9,7 +9,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from beamstream.errors import SharedMemoryError
@@ -17,7 +16,7 @@ from beamstream.location import Location
 
 from .connection import Connection
 from .messages import SHOW, SHOWN, UNKNOWN, encode
-from .segment import GONE, HEAD_BYTES, Lease, Pages, epoch_of, is_segment, lease, map_pages, touch
+from .segment import GONE, HEAD_BYTES, Lease, Pages, epoch_of, is_segment, lease, map_pages
 
 log = logging.getLogger(__name__)
 
@@ -79,15 +78,6 @@ class Leases:
         return held
 
 
-@dataclass(slots=True)
-class _Mapped:
-    """A segment that this process has mapped, and whether all of its pages are there."""
-
-    descriptor: int
-    pages: Pages
-    is_touched: bool = False
-
-
 class SegmentReader:
     """The segments of one broker, as far as this process has needed them; safe to share between threads.
 
@@ -101,7 +91,7 @@ class SegmentReader:
         self._show = show
         self._lock = threading.Lock()
         self._leases = Leases()
-        self._mapped: dict[int, _Mapped] = {}
+        self._mapped: dict[int, tuple[int, Pages]] = {}
         self._unknown: dict[int, None] = {}
 
     def read(self, wanted: Sequence[tuple[Location, int]]) -> list[memoryview | None]:
@@ -119,15 +109,9 @@ class SegmentReader:
             known = self._mapped.get(number)
             if known is None:
                 known = self._map(number)
-            if known is None:
-                return None
-            held = self._leases.take(number, epoch, known.descriptor, known.pages)
-            if held is not None and not known.is_touched:
-                touch(known.pages)
-                known.is_touched = True
-            return held
+            return None if known is None else self._leases.take(number, epoch, *known)
 
-    def _map(self, number: int) -> _Mapped | None:
+    def _map(self, number: int) -> tuple[int, Pages] | None:
         if number in self._unknown:
             return None
         descriptor = self._show(number)
@@ -146,13 +130,14 @@ class SegmentReader:
         except BaseException:
             os.close(descriptor)
             raise
-        self._let_go([other for other, known in self._mapped.items() if epoch_of(known.pages) == GONE])
-        self._mapped[number] = _Mapped(descriptor, pages)
-        return self._mapped[number]
+        self._let_go([other for other, (_, known) in self._mapped.items() if epoch_of(known) == GONE])
+        self._mapped[number] = descriptor, pages
+        return descriptor, pages
 
     def _let_go(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            os.close(self._mapped.pop(number).descriptor)
+            descriptor, _ = self._mapped.pop(number)
+            os.close(descriptor)
 
     def close(self) -> None:
         """Let all segments go; views that somebody still has stay good."""

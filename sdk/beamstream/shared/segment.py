@@ -94,10 +94,10 @@ def map_pages(descriptor: int, *, writable: bool) -> Pages:
 
 
 def touch(pages: Pages) -> None:
-    """Have the kernel put all pages of a segment into this process; only of one that is leased or lent.
+    """Have the kernel put all pages of a segment into this process, for its writer; only of one that is lent.
 
-    One page after the other, when a frame comes to it, would take five times as long. Other threads run meanwhile,
-    which they could not if `mmap` did it. Of a segment that its broker gives up just now the pages are gone.
+    One page after the other, when a payload comes to it, would take five times as long: of pages that are only read the
+    kernel puts in their neighbours, too. Other threads run meanwhile, which they could not if `mmap` did it.
     """
     pages[:: mmap.PAGESIZE].sum()
 
