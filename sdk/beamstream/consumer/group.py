@@ -141,20 +141,20 @@ class GroupMember:
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
         """Read messages that no member has had yet; wait up to `block_ms` for one, 0 not at all."""
-        block: tuple[str | int, ...] = ("BLOCK", block_ms) if block_ms else ()
-        answer = self._call(
-            "XREADGROUP", "GROUP", self.group, self.member, "COUNT", count, *block, "STREAMS", self._keys.index, ">"
-        )
+        answer = self._call(*self._reading(count, *(("BLOCK", block_ms) if block_ms else ())))
         return self._hold(answer[0][1] if answer else [])
+
+    def _reading(self, count: int, *block: Argument) -> Sequence[Argument]:
+        """Return the command that gives this member messages that nobody has had yet."""
+        group = ("GROUP", self.group, self.member)
+        return ("XREADGROUP", *group, "COUNT", count, *block, "STREAMS", self._keys.index, ">")
 
     def ask(self, count: int) -> None:
         """Ask for messages that no member has had yet; `collect` has to follow soon: nobody touches them before."""
         if self._asked is not None:
             return
         try:
-            self._asked = self._server.begin(
-                "XREADGROUP", "GROUP", self.group, self.member, "COUNT", count, "STREAMS", self._keys.index, ">"
-            )
+            self._asked = self._server.begin(*self._reading(count))
         except ServerUnavailableError as error:  # whoever reads next waits for it
             log.debug("%s: %s", self._keys.address, error)
 

@@ -136,7 +136,7 @@ class SendQueue:
         return self._bytes == 0 or self._bytes + needed_bytes <= self.limit_bytes
 
     def _is_enough(self, n_messages: int) -> bool:
-        return len(self._messages) >= n_messages or self._payload_bytes >= GATHER_BYTES
+        return len(self._messages) >= n_messages or self.is_loaded
 
     def hurry(self) -> None:
         """Have what is there taken at once: somebody waits for it."""
