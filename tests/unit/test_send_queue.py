@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from beamstream.producer.queue import ENTRY_OVERHEAD_BYTES, GATHER_BYTES, Outgoing, SendQueue
+from beamstream.producer import queue as queue_module
+from beamstream.producer.queue import CROWDED, ENTRY_OVERHEAD_BYTES, GATHER_BYTES, TURN, Outgoing, SendQueue
 
 
 def outgoing(message_id: int, payload_bytes: int) -> Outgoing:
@@ -177,3 +178,15 @@ def test_nobody_who_takes_misses_what_several_put() -> None:
             queue.done(batch)
         assert all(all(one.result(10)) for one in putting)
     assert (queue.queued_bytes, queue.n_unfinished) == (0, 0)
+
+
+def test_who_never_stops_to_put_gives_way_to_the_thread_that_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_way: list[int] = []
+    queue = SendQueue(10**9)
+    monkeypatch.setattr(queue_module, "give_way", lambda: given_way.append(queue.n_unfinished))
+    for message_id in range(1, CROWDED + 3 * TURN):
+        queue.put(outgoing(message_id, 1), 0)
+    assert given_way == [CROWDED, CROWDED + TURN, CROWDED + 2 * TURN]
+    queue.take(CROWDED, 10**6, 0)
+    queue.put(outgoing(CROWDED + 3 * TURN, 1), 0)
+    assert len(given_way) == 3, "few are left"

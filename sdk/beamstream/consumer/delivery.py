@@ -74,6 +74,7 @@ class Delivery:
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
+        self._n_waiting = 0
         self._room_is_awaited = False
 
     def limit(self, n_bytes: int, n_messages: int) -> None:
@@ -91,13 +92,19 @@ class Delivery:
         """How many more frames may be fetched now."""
         return self.limit_messages - len(self._frames)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a frame now."""
+        return self._n_waiting > 0
+
     def put(self, frame: Frame) -> None:
         """Put a frame behind the others, one that is delivered again in front; the caller has seen to the room."""
         self.put_all((frame,))
 
-    def put_all(self, frames: Sequence[Frame]) -> None:
-        """Put frames as `put` does; whoever waits for one is woken when all are there."""
+    def put_all(self, frames: Sequence[Frame]) -> bool:
+        """Put frames as `put` does; whoever waits for one is woken when all are there. True where somebody was."""
         with self._lock:
+            is_awaited = self.is_awaited
             for frame in frames:
                 if frame.n_deliveries > 1:
                     n_before = sum(1 for _ in itertools.takewhile(_is_again, self._frames))
@@ -106,6 +113,7 @@ class Delivery:
                     self._frames.append(frame)
                 self._bytes += frame.header.payload_bytes
             self._arrived.notify(len(frames))
+            return is_awaited
 
     def put_gap(self, gap: Gap) -> None:
         """Take note of a gap; neighbours that their producer stated become one."""
@@ -153,7 +161,11 @@ class Delivery:
         """
         with self._lock:
             if not self._frames:
-                self._arrived.wait_for(lambda: self._frames or self._finished or self._error, timeout_s)
+                self._n_waiting += 1
+                try:
+                    self._arrived.wait_for(lambda: self._frames or self._finished or self._error, timeout_s)
+                finally:
+                    self._n_waiting -= 1
             if self._frames:
                 frame = self._frames.popleft()
                 self._bytes -= frame.header.payload_bytes

@@ -18,6 +18,7 @@ import xxhash
 from beamstream.dataset import Stored, make_frame, stored_payloads
 from beamstream.errors import BeamstreamError, ChecksumError, StreamNotFoundError
 from beamstream.frame import Frame, Header, Payload, new_frame
+from beamstream.give_way import give_way
 from beamstream.payloads import FETCH_BYTES, PayloadSource
 from beamstream.protocol import EXPIRED, Entry, EntryKind, StreamKeys
 from beamstream.protocol.client import Server
@@ -206,8 +207,10 @@ class Fetcher:
     def _hand_over(self) -> None:
         """Let what was made be taken; once for many messages, because each time may wake a thread."""
         if self._made:
-            self._delivery.put_all(self._made)
+            is_awaited = self._delivery.put_all(self._made)
             self._made = []
+            if is_awaited:
+                give_way()
 
     def _is_undone(self, entry: Entry) -> bool:
         """Whether an entry was lost with its server: what is neither on disk nor in the index is to be sent again."""

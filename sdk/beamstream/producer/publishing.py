@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from beamstream.frame import Payload
 from beamstream.protocol import StreamKeys, locate_header
@@ -92,9 +93,10 @@ class Publishing:
         answer: list[int] = self._server.script("publish", self._keys.sequence, self._arguments(batch, life, again))
         return answer
 
-    def begin(self, batch: Sequence[Outgoing], life: str) -> Callable[[], list[int]]:
-        """Have messages published; returns what waits for the answer, and raises what `publish` would."""
-        return self._server.begin_script("publish", self._keys.sequence, self._arguments(batch, life, again=False))
+    def prepare(self, batch: Sequence[Outgoing], life: str) -> Callable[[], Callable[[], list[int]]]:
+        """Return what has them published, and returns what waits for the answer; both raise what `publish` would."""
+        arguments = self._arguments(batch, life, again=False)
+        return partial(self._server.begin_script, "publish", self._keys.sequence, arguments)
 
     def settle(self) -> int:
         """Have the server look whether an open gap is to be passed over; returns how many messages are held."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from beamstream.dataset import PayloadId
 from beamstream.frame import Payload
+from beamstream.give_way import give_way
 from beamstream.protocol import state_checksum
 
 ENTRY_OVERHEAD_BYTES = 512
@@ -20,6 +21,10 @@ ENTRY_OVERHEAD_BYTES = 512
 GATHER_LOAD_S = 0.001
 """For how long after one batch messages are gathered for the next while they come quickly [s]: some twenty calls'
 worth of a processor, small against what a reader notices."""
+
+CROWDED, TURN = 1024, 64
+"""From how many waiting messages on who puts more gives way after each so many: who never stops to put holds up the
+thread that sends them."""
 
 GATHER_BYTES = 1 << 20
 """Payload bytes that are gathered for no longer [bytes]: beside them a call costs little."""
@@ -130,7 +135,10 @@ class SendQueue:
             self._n_unfinished += 1
             if self._n_awaited and self._is_enough(self._n_awaited):
                 self._wake()
-            return True
+            n_waiting = len(self._messages)
+        if n_waiting >= CROWDED and n_waiting % TURN == 0:
+            give_way()
+        return True
 
     def _has_room(self, needed_bytes: int) -> bool:
         return self._bytes == 0 or self._bytes + needed_bytes <= self.limit_bytes

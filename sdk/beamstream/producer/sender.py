@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BATCH_MESSAGES = 1024
-"""Most messages in one batch: the server works on them for some milliseconds. With fewer a producer that sends without
-a pause gets less through: its two threads take turns of 5 ms, two or three for each batch."""
+BATCH_MESSAGES = 512
+"""Most messages in one batch: the server works on them for some milliseconds, and does nothing for readers meanwhile.
+As commands to it they still go into a Unix socket at once while they are small."""
 
 BATCH_BYTES = 16 << 20
 """Payload bytes in one batch: enough to hide the round trip, small against the queue."""
@@ -207,26 +207,39 @@ class Sender:
         except BeamstreamError as error:
             log.debug("%s: %s", self._address, error)
             return batch
-        if not self._finish() or self._is_stale:
+        begin = self._publishing.prepare(batch[:n], self._opening.life)
+        tell = self._answered()
+        if tell is None:
             return batch
+        failure: BeamstreamError | None = None
         try:
-            self._begun = _Begun(batch[:n], self._publishing.begin(batch[:n], self._opening.life))
+            if self._is_stale:
+                return batch
+            self._begun = _Begun(batch[:n], begin())
         except BeamstreamError as error:
-            self._send_after(error, batch[:n])
+            failure = error
+        finally:
+            tell()  # while the server works
+        if failure is not None:
+            self._send_after(failure, batch[:n])
         return batch[n:]
 
-    def _finish(self) -> bool:
-        """Wait for the answer to what was begun; False where it had to be sent again."""
+    def _finish(self) -> None:
+        """Wait for the answer to what was begun, and tell it."""
+        if (tell := self._answered()) is not None:
+            tell()
+
+    def _answered(self) -> Callable[[], None] | None:
+        """Wait for the answer to what was begun; returns what tells it, None where it had to be sent again."""
         if self._begun is None:
-            return True
+            return _nothing
         (batch, read), self._begun = self._begun, None
         try:
             answer = read()
         except BeamstreamError as error:
             self._send_after(error, batch)
-            return False
-        self._take_answer(batch, answer, again=False)
-        return True
+            return None
+        return partial(self._take_answer, batch, answer, again=False)
 
     def _send_after(self, error: BeamstreamError, batch: list[Outgoing]) -> None:
         """Send a batch in the usual way that was begun in vain; without an answer the server may have taken it."""
@@ -400,6 +413,10 @@ class Sender:
                 self._on_failure(message.message_id, error)
             except Exception:  # the user's code; the other messages go on
                 log.exception("on_failure raised for message %d of %s", message.message_id, self._address)
+
+
+def _nothing() -> None:
+    """Be what tells nothing."""
 
 
 def _batches(messages: list[Outgoing]) -> Iterator[list[Outgoing]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from beamstream import Address, Frame, Header
@@ -42,3 +45,18 @@ def test_a_frame_of_more_than_half_the_limit_does_not_keep_out_one_that_fits_bes
 
 def test_an_empty_queue_takes_a_frame_larger_than_its_limit() -> None:
     assert filled(0, limit_messages=8, limit_bytes=10).wait_room(FRAME_BYTES, timeout_s=0)
+
+
+def test_who_hands_over_is_told_whether_somebody_waited() -> None:
+    delivery = filled(1, limit_messages=8, limit_bytes=1000)
+    frame = delivery.take(0)
+    assert frame is not None
+    assert not delivery.put_all([frame])
+    assert delivery.take(0) is frame
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(delivery.take, 10)
+        while not delivery.is_awaited:
+            time.sleep(0.001)
+        assert delivery.put_all([frame])
+        assert taken.result(10) is frame
+    assert not delivery.is_awaited

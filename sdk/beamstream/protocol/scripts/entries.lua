@@ -1,7 +1,7 @@
 -- Entry ids and answers as tables: what several scripts share; prepended to them. Takes no keys.
 
 local function text(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local function as_map(flat)

@@ -34,8 +34,8 @@ do
     for i = 1, n_messages do
       local size, payload = sizes[i], arguments[3 * i + 1]
       bytes, n_received = bytes + size, n_received + 1
-      local entry_id = format('%.0f-0', first_id + i - 1)
-      local up_to, n = format('%.0f', bytes), format('%.0f', n_received + n_additions)
+      local entry_id = format('%d-0', first_id + i - 1)
+      local up_to, n = format('%d', bytes), format('%d', n_received + n_additions)
       if #payload == size then
         newest_entry = call('XADD', index, entry_id, 'h', arguments[3 * i], 'b', up_to, 'n', n, 'p', payload)
       else
@@ -45,8 +45,8 @@ do
       reply[i + 4] = 0
     end
     reply[1], reply[4] = first_id + n_messages, n_received + n_additions
-    call('HSET', state, 'newest_entry', newest_entry, 'next', format('%.0f', reply[1]), 'bytes', format('%.0f', bytes),
-      'memory_bytes', format('%.0f', memory_bytes), 'n_received', format('%.0f', n_received))
+    call('HSET', state, 'newest_entry', newest_entry, 'next', format('%d', reply[1]), 'bytes', format('%d', bytes),
+      'memory_bytes', format('%d', memory_bytes), 'n_received', format('%d', n_received))
     return reply
   end
 end

@@ -146,7 +146,7 @@ local function take(id, header, payload_bytes, payload)
   if id > s.next then
     return take_ahead(id, header, payload_bytes, payload)
   end
-  append(format('%.0f-0', id), nil, header, payload_bytes, payload)
+  append(format('%d-0', id), nil, header, payload_bytes, payload)
   s.next = id + 1
   if s.n_held > 0 then drain() end
   return APPENDED

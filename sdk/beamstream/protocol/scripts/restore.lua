@@ -19,6 +19,6 @@ for i = 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 if redis.call('HGET', KEYS[1], 'sealed') ~= '1' and (tonumber(redis.call('HGET', KEYS[1], 'finish_since_ms')) or 0) > 0 then
   -- Whoever still has messages is given the patience once more.
   local clock = redis.call('TIME')
-  redis.call('HSET', KEYS[1], 'finish_since_ms', string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000)))
+  redis.call('HSET', KEYS[1], 'finish_since_ms', string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000)))
 end
 return 1

@@ -40,7 +40,7 @@ do
 end
 
 local function id_text(number)
-  return format('%.0f', number)
+  return format('%d', number)
 end
 
 -- A header begins with version (1 byte), checksum (8), payload bytes (8) and timestamp (8), all big-endian.
