@@ -538,25 +538,37 @@ def release(broker: str, entry_id: str, address: Address = ADDRESS) -> None:
     Server(broker).call("HSET", f"bs1:{{{address}}}:state", "released_entry", entry_id)
 
 
+def lose_answers(monkeypatch: pytest.MonkeyPatch, is_lost: Callable[[Sequence[Outgoing]], bool]) -> None:
+    """Lose what the server answers to some batches, which it has taken all the same."""
+    prepare = publishing.Publishing.prepare
+
+    def prepare_to_lose(
+        self: publishing.Publishing, batch: Sequence[Outgoing], life: str
+    ) -> Callable[[], Callable[[], list[int]]]:
+        begin = prepare(self, batch, life)
+
+        def begin_to_lose() -> Callable[[], list[int]]:
+            read = begin()
+
+            def read_and_lose() -> list[int]:
+                answer = read()
+                if is_lost(batch):
+                    raise ServerUnavailableError("unix://lost", "the answer was lost")
+                return answer
+
+            return read_and_lose
+
+        return begin_to_lose
+
+    monkeypatch.setattr(publishing.Publishing, "prepare", prepare_to_lose)
+
+
 def test_a_held_message_that_was_sent_twice_keeps_its_segment(
     sharing: SharingService, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer to the first attempt is lost; the second one is a duplicate, and waits all the same."""
-    begin = publishing.Publishing.begin
     lost = iter((True,))
-
-    def begin_and_lose(self: publishing.Publishing, batch: Sequence[Outgoing], life: str) -> Callable[[], list[int]]:
-        read = begin(self, batch, life)
-
-        def read_and_lose() -> list[int]:
-            answer = read()
-            if batch[0].message_id == 3 and next(lost, False):
-                raise ServerUnavailableError("unix://lost", "the answer was lost")
-            return answer
-
-        return read_and_lose
-
-    monkeypatch.setattr(publishing.Publishing, "begin", begin_and_lose)
+    lose_answers(monkeypatch, lambda batch: batch[0].message_id == 3 and next(lost, False))
     with Producer(ADDRESS, broker=broker, tier="shared", patience_s=PATIENCE_S) as producer:
         send(producer, 1, 1)
         assert producer.send(3, payload(3)).result(PATIENCE_S) == "sent"
@@ -637,21 +649,8 @@ def test_batches_overlap_and_one_whose_answer_is_lost_is_sent_again_before_those
     sharing: SharingService, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every third answer is lost while the next batch is stored already: all arrive once, in order, unchanged."""
-    begin = publishing.Publishing.begin
-    n_begun = itertools.count(1)
-
-    def begin_and_lose(self: publishing.Publishing, batch: Sequence[Outgoing], life: str) -> Callable[[], list[int]]:
-        read, number = begin(self, batch, life), next(n_begun)
-
-        def read_and_lose() -> list[int]:
-            answer = read()
-            if number % 3 == 0:
-                raise ServerUnavailableError("unix://lost", "the answer was lost")
-            return answer
-
-        return read_and_lose
-
-    monkeypatch.setattr(publishing.Publishing, "begin", begin_and_lose)
+    n_answers = itertools.count(1)
+    lose_answers(monkeypatch, lambda _: next(n_answers) % 3 == 0)
     monkeypatch.setattr(sender, "SHARED_BATCH_BYTES", MIB // 2)
     n_messages, n_bytes = 24, MIB // 4
     with Producer(ADDRESS, broker=broker, tier="shared") as producer:
@@ -659,7 +658,7 @@ def test_batches_overlap_and_one_whose_answer_is_lost_is_sent_again_before_those
         assert {future.result(PATIENCE_S) for future in told} == {"sent"}
         assert producer.counts.n_sent == n_messages
         producer.finish()
-    assert next(n_begun) > 6
+    assert next(n_answers) > 6
     with Consumer(ADDRESS, broker=broker) as consumer:
         assert [(frame.message_id, bytes(frame.payload)) for frame in consumer] == [
             (i, payload(i, n_bytes)) for i in range(1, n_messages + 1)
