@@ -2,19 +2,20 @@
 
     python benchmarks/soak.py [--minutes 20] [--tier shared] [--rate HZ] [--json FILE] [--plot FILE.svg]
 
-`stream broker run --spill`, one producer, and three groups that read every byte: `required` with two members, which
-hold data; `best` and `leaver`, which do not. `leaver` leaves and joins again all the time; visitors come as groups of
-their own, stay for two seconds, and go. One stream follows on the other: each is finished, read to its end by all
-groups, its receipt compared, and deleted, so that nothing grows that should not.
+`stream broker run --spill`, one producer, and three groups that read every byte: `pair` with two members, `sleeper`,
+and `leaver`, which leaves and joins again all the time. Visitors come as groups of their own, stay for two seconds, and
+go. All groups are required: what one of them lacks stays, and where there is no room for more, the producer waits. One
+stream follows on the other: each is finished, read to its end by all groups, its receipt compared, and deleted, so that
+nothing grows that should not.
 
-In the middle, one stream is sent as slowly as the disk can take it while `best` sleeps, until memory is full and what
-it has missed is on disk; then it catches up from there. After that, a member of `required` is killed (SIGKILL) in the
-middle of a stream; its messages go to the other one.
+In the middle, one stream is sent as slowly as the disk can take it while `sleeper` sleeps, until memory is full and
+what it has missed is on disk; then it catches up from there. The stream after it finds memory full of what the disk has
+to take first. In the one after that, a member of `pair` is killed (SIGKILL); its messages go to the other one.
 
-What the machine can do is measured first, all three groups required, or said by --rate. Once a second, memory,
-descriptors, segments, throughput and delays are written down. Ends with status 1 unless every group got every id,
-every receipt is clean (that of the files of the spilled stream, too), and memory and latency are flat: the medians of
-the second half against those of the first one, seconds of events left out. The limits are in `soak_watch.py`.
+What the machine can do is measured first, or said by --rate. Once a second, memory, descriptors, segments, throughput
+and delays are written down. Ends with status 1 unless every group got every id, every receipt is clean (that of the
+files of the spilled stream, too), and memory and latency are flat: the medians of the second half against those of the
+first one, seconds of events left out. The limits are in `soak_watch.py`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from soak_processes import MEMBERS, Reading, Sending, Worker, count_ids, produce
 from soak_watch import Watch
 
 SOURCE = "proof/soak"
-LEAVE_EVERY_S = 4.0
+LEAVE_EVERY_S = 10.0
 SHARE_OF_LIMIT = 0.5
 N_ROUNDS = 20
 """Streams in the whole time, if that is long enough."""
@@ -157,7 +158,7 @@ class Soak:
     # --- one stream --------------------------------------------------------------------------------------------
 
     def round(
-        self, name: str, sending: Sending, *, all_required: bool = False, sleeps: bool = False, kills: bool = False
+        self, name: str, sending: Sending, *, is_limit: bool = False, sleeps: bool = False, kills: bool = False
     ) -> dict[str, Any]:
         """Send one stream, have all groups read it, and look at what they got."""
         self._lost.clear()
@@ -168,13 +169,12 @@ class Soak:
                 Reading(
                     stream=sending.stream,
                     group=group,
-                    required=all_required or group == "required",
-                    sleep_until=int(0.9 * sending.n) if sleeps and group == "best" else 0,
-                    leave_every_s=LEAVE_EVERY_S if group == "leaver" and not all_required else 0.0,
+                    sleep_until=int(0.9 * sending.n) if sleeps and group == "sleeper" else 0,
+                    leave_every_s=LEAVE_EVERY_S if group == "leaver" and not is_limit else 0.0,
                 )
             )
         self._wait("joined", list(self.readers), JOIN_TIMEOUT_S)
-        if not all_required:
+        if not is_limit:
             self.visitor.tell(sending.stream)
         began_s = time.monotonic()
         self.producer.tell("go")
@@ -182,23 +182,23 @@ class Soak:
         alive = dict(self.readers)
         if kills:
             self._wait_until(began_s + 0.3 * planned_s)
-            self.workers["required2"].kill()
-            del self.workers["required2"], alive["required2"]
+            self.workers["pair2"].kill()
+            del self.workers["pair2"], alive["pair2"]
             self._note("killed", time.monotonic(), AFTERMATH_S)
         if sleeps:
-            self._wait("awake", ["best1"], planned_s + STALLED_S)
+            self._wait("awake", ["sleeper1"], planned_s + STALLED_S)
             awake_s = time.monotonic()
         self._wait("sent", ["producer"], planned_s + STALLED_S)
         self._wait("done", list(alive), STALLED_S)
         took_s = time.monotonic() - began_s
         if sleeps:
-            self._note("best sleeps", began_s, awake_s - began_s)
+            self._note("sleeper sleeps", began_s, awake_s - began_s)
             self._note("reads from disk", awake_s, time.monotonic() - awake_s + AFTERMATH_S)
-        if not all_required:
+        if not is_limit:
             self.visitor.tell("")
             self._wait("visited", ["visitor"], JOIN_TIMEOUT_S)
         if kills:
-            self.workers["required2"] = self._start("required2")
+            self.workers["pair2"] = self._start("pair2")
         found = self._look_at(name, sending, took_s)
         self.rounds.append(found)
         return found
@@ -268,7 +268,7 @@ class Soak:
         The clock runs when the memory has been gone through once: pages that are new take longer than a copy.
         """
         n_warm = self.plan.memory_bytes // self.plan.size
-        self.round("limit", self.sending(0, seconds=self.plan.limit_s, n_warm=n_warm), all_required=True)
+        self.round("limit", self.sending(0, seconds=self.plan.limit_s, n_warm=n_warm), is_limit=True)
         if not self.plan.limit_s:
             return 0.0
         rates = []
@@ -374,6 +374,8 @@ def main() -> int:
     record = soak.record()
     halves = judge(record)
     flaws = soak.flaws + [f"{one.name} is not flat" for one in halves if not one.is_flat]
+    if (most_bytes := max(one["segment_bytes"] for one in record.samples)) > plan.memory_bytes:
+        flaws.append(f"{most_bytes} bytes of shared memory are more than {plan.memory_bytes}")
     lines = list(describe(record, found, halves))
     print("\n".join([*lines, *(f"FLAW: {flaw}" for flaw in flaws), "FAILED" if flaws else "flat, and receipts clean"]))
     events = [(from_s - soak.began_s, to_s - soak.began_s, what) for from_s, to_s, what in soak.events]

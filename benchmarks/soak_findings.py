@@ -19,6 +19,10 @@ from soak_watch import (
     percentile,
 )
 
+POOL, TAKEN = "shared memory", "taken of it"
+"""Lines of memory: segments that are there, and what messages lie in. The former is never given back, and need not be
+flat but within the limit: it grows when one second needs more than all before."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Record:
@@ -65,7 +69,8 @@ def memory_lines(record: Record) -> dict[str, list[float | None]]:
     lines: dict[str, list[float | None]] = defaultdict(list)
     for sample in record.samples:
         processes = sample["processes"]
-        lines["shared memory"].append(sample["segment_bytes"])
+        lines[POOL].append(sample["segment_bytes"])
+        lines[TAKEN].append(sample["shared_taken"])
         lines["server"].append(processes["server"].get("resident"))
         for name in ("broker", "producer", "visitor"):
             lines[name].append(processes[name].get("anonymous"))
@@ -83,7 +88,7 @@ def judge(record: Record) -> list[Halves]:
         return [value if is_kept else None for value, is_kept in zip(line, quiet, strict=True)]
 
     found = [compare_halves(f"memory: {name}", times, kept(line), GROWTH_SHARE, GROWTH_BYTES)
-             for name, line in memory_lines(record).items()]  # fmt: skip
+             for name, line in memory_lines(record).items() if name != POOL]  # fmt: skip
     segments = [sample["segments"] for sample in record.samples]
     found.append(compare_halves("segments", times, kept(segments), GROWTH_SHARE, 2))
     descriptors = [sum(one.get("descriptors", 0) for one in sample["processes"].values()) for sample in record.samples]
@@ -137,17 +142,13 @@ def panels(record: Record) -> list[Panel]:
     for at_s, group, _, n_bytes, _ in record.reads:
         per_second[group][int(at_s - record.began_s)] += n_bytes / 1e9
     seconds = range(int(max(times, default=1)) + 1)
-    memory["taken of it"] = (
-        times,
-        [None if (taken := one["shared_taken"]) is None else taken / 1e6 for one in record.samples],
-    )
     rates = {group: (list(seconds), [found.get(one, 0.0) for one in seconds]) for group, found in per_second.items()}
     delays = {}
     for group, found in latencies(record).items():
         for share in (0.5, 0.99):
             line = [percentile(found[one], EDGES_S, share) if one in found else None for one in seconds]
             delays[f"{group}, {share:.0%}"] = (list(seconds), [None if one is None else 1e3 * one for one in line])
-    of_all = ("shared memory", "taken of it")
+    of_all = (POOL, TAKEN)
     return [
         Panel(title="shared memory [MB]", lines={name: line for name, line in memory.items() if name in of_all}),
         Panel(title="a process's own memory [MB]", lines={n: line for n, line in memory.items() if n not in of_all}),

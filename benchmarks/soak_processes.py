@@ -33,8 +33,8 @@ MAX_MESSAGES = 1 << 22
 EDGES_S = np.geomspace(1e-5, 1e2, 281)
 """Edges of the classes into which delays are counted [s]: forty for a factor of ten, 6 % each."""
 
-MEMBERS = {"required": 2, "best": 1, "leaver": 1}
-"""The groups, and how many readers each has."""
+MEMBERS = {"pair": 2, "sleeper": 1, "leaver": 1}
+"""The groups, and how many readers each has; all are required."""
 
 N_PAYLOADS = 8
 TELL_EVERY_S = 1.0
@@ -95,7 +95,6 @@ class Reading:
 
     stream: str
     group: str
-    required: bool
     sleep_until: int = 0
     leave_every_s: float = 0.0
 
@@ -263,7 +262,7 @@ def _read(
     """Be one member; whether the stream is over."""
     until_s = time.monotonic() + order.leave_every_s if order.leave_every_s else float("inf")
     with Consumer(
-        order.stream, broker=url, group=order.group, required=order.required, member_timeout_s=MEMBER_TIMEOUT_S
+        order.stream, broker=url, group=order.group, required=True, member_timeout_s=MEMBER_TIMEOUT_S
     ) as consumer:
         if not joins:
             link.send(("joined", order.stream))
@@ -314,7 +313,7 @@ def _visit(url: str, stream: str, group: str) -> tuple[int, int, bool]:
     """Read for a while; returns how many messages came, how many of them not behind the one before, and the end."""
     n, n_holes, last_id, is_over = 0, 0, 0, False
     until_s = time.monotonic() + VISIT_S
-    with Consumer(stream, broker=url, group=group, start="newest") as consumer:
+    with Consumer(stream, broker=url, group=group, start="newest", required=True) as consumer:
         while not is_over and time.monotonic() < until_s:
             try:
                 frame = consumer.next(until_s - time.monotonic())
@@ -326,9 +325,7 @@ def _visit(url: str, stream: str, group: str) -> tuple[int, int, bool]:
             consumer.acknowledge(frame)
             n_holes += bool(last_id) and frame.message_id != last_id + 1
             n, last_id = n + 1, frame.message_id
-        consumer.flush()
-        server = Server(url)
-        # Before it leaves: else it would be one that is behind.
-        delete_group(server, consumer.address, group, force=True)
-        server.close()
+    server = Server(url)
+    delete_group(server, consumer.address, group)
+    server.close()
     return n, n_holes, is_over

@@ -48,8 +48,8 @@ STUCK_S = 1.0
 """How long nothing could be released before that is told [s]: a group that reads as fast as others send is often behind
 for some hundredths."""
 
-NO_KEY = "no such key"
-"""What the server says of an index that is not there."""
+NO_KEY, NO_GROUP = "no such key", "NOGROUP"
+"""What the server says of an index that is not there, and of a group."""
 
 MAX_PAGE_MESSAGES = 256
 """Most payloads released by one script [messages]: about a millisecond in which the server does nothing else."""
@@ -259,21 +259,18 @@ def read_positions(server: Server, address: Address) -> list[GroupPosition]:
     answers = server.pipeline(
         [("HGET", keys.group(name), "required") for name in names] + [("XPENDING", keys.index, name) for name in names]
     )
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return [
-        GroupPosition(
-            name=name,
-            required=required == b"1",
-            done=acknowledged_up_to(
-                parse_place(group["last-delivered-id"]), parse_place(pending[1]) if pending[1] else None
-            ),
+    found = []
+    for name, group, required, pending in zip(names, groups, answers[: len(names)], answers[len(names) :], strict=True):
+        if isinstance(pending, ServerRefusedError) and NO_GROUP in pending.reason:
+            continue  # it was deleted just now
+        for answer in (required, pending):
+            if isinstance(answer, Exception):
+                raise answer
+        done = acknowledged_up_to(
+            parse_place(group["last-delivered-id"]), parse_place(pending[1]) if pending[1] else None
         )
-        for name, group, required, pending in zip(
-            names, groups, answers[: len(names)], answers[len(names) :], strict=True
-        )
-    ]
+        found.append(GroupPosition(name=name, required=required == b"1", done=done))
+    return found
 
 
 def _as_dict(flat: list[Any]) -> dict[str, Any]:
