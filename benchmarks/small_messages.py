@@ -7,6 +7,7 @@ A producer and the reader of one group, each a process, with `stream broker run`
     unpaced   200 bytes, as fast as it goes
     paced     200 bytes at the rate
     large     1 MiB at 100 Hz
+    bare      the same by redis-py alone, XADD on one side and XREADGROUP on the other
     one       one reading of 4 bytes as an array at the rate: a 0D detector
     hundred   the same readings, a hundred to a message
 
@@ -35,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import redis
 
 from beamstream import Consumer, Frame, Producer
 from broker_process import Child, ProofError, running_broker
@@ -65,6 +67,15 @@ PACING_S = 0.5
 
 WAIT_S = 60.0
 
+BARE = "bare"
+"""The run without beamstream, and the key of its stream."""
+
+N_KEPT = 500
+"""How many messages that stream has at most: half a gigabyte."""
+
+BARE_WAIT_S = 5.0
+"""How long its reader waits for a message [s]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -85,6 +96,7 @@ def runs(rate_hz: float, seconds: float) -> list[Run]:
         Run(name="unpaced", n_messages=int(UNPACED_HZ * seconds), rate_hz=0, payload_bytes=SMALL_BYTES),
         Run(name="paced", n_messages=n, rate_hz=rate_hz, payload_bytes=SMALL_BYTES),
         Run(name="large", n_messages=int(LARGE_HZ * seconds), rate_hz=LARGE_HZ, payload_bytes=LARGE_BYTES),
+        Run(name=BARE, n_messages=int(LARGE_HZ * seconds), rate_hz=LARGE_HZ, payload_bytes=LARGE_BYTES),
         Run(name="one", n_messages=n, rate_hz=rate_hz, payload_bytes=4, readings=1),
         Run(
             name="hundred",
@@ -205,13 +217,62 @@ def consume(url: str, run: Run, said: Connection) -> None:
     said.send({**found, "delays_s": np.quantile(delays_s[N_BEFORE:] or [0.0], (0.5, 0.99, 1)).tolist()})
 
 
+def produce_bare(url: str, run: Run, begin: Event, said: Connection) -> None:
+    """Do what `produce` does by redis-py alone."""
+    payload = bytearray(np.random.default_rng(7).bytes(run.payload_bytes))
+    with redis.Redis.from_url(url) as server:
+        pacing_takes_s = pacing_s(run.rate_hz)
+        said.send({"ready": True})
+        begin.wait()
+
+        def send(message_id: int) -> None:
+            payload[:8] = message_id.to_bytes(8, "little")
+            server.xadd(BARE, {"t": time.time_ns(), "p": memoryview(payload)}, maxlen=N_KEPT)
+
+        for message_id in range(1, N_BEFORE + 1):
+            send(message_id)
+            time.sleep(BEFORE_EVERY_S)
+        began_s, cpu_began_s, behind_s = time.monotonic(), cpu_s(), 0.0
+        for number in range(run.n_messages):
+            behind_s = max(behind_s, pace(began_s, number, run.rate_hz))
+            send(N_BEFORE + number + 1)
+        done_s, used_s = time.monotonic() - began_s, cpu_s() - cpu_began_s
+    told = {"began_s": began_s, "done_s": done_s, "cpu_s": used_s, "behind_s": behind_s, "n_failed": 0}
+    said.send({**told, "pacing_s": pacing_takes_s})
+
+
+def consume_bare(url: str, run: Run, said: Connection) -> None:
+    """Do what `consume` does by redis-py alone."""
+    delays_s: list[float] = []
+    n_wrong, cpu_began_s = 0, 0.0
+    with redis.Redis.from_url(url) as server:
+        server.xgroup_create(BARE, "reader", mkstream=True)
+        said.send({"ready": True})
+        wait_ms = int(1e3 * BARE_WAIT_S)
+        while len(delays_s) < N_BEFORE + run.n_messages:
+            found = server.xreadgroup("reader", "one", {BARE: ">"}, count=N_LARGE, block=wait_ms)
+            if not found:
+                break
+            for _, entries in found:
+                for entry_id, fields in entries:
+                    delays_s.append((time.time_ns() - int(fields[b"t"])) / 1e9)
+                    n_wrong += int.from_bytes(fields[b"p"][:8], "little") != len(delays_s)
+                    if len(delays_s) == N_BEFORE:
+                        cpu_began_s = cpu_s()
+                    server.xack(BARE, "reader", entry_id)
+        ended_s, used_s = time.monotonic(), cpu_s() - cpu_began_s
+    told = {"n_messages": len(delays_s) - N_BEFORE, "n_wrong": n_wrong, "ended_s": ended_s, "cpu_s": used_s}
+    said.send({**told, "delays_s": np.quantile(delays_s[N_BEFORE:] or [0.0], (0.5, 0.99, 1)).tolist()})
+
+
 def measure(run: Run) -> dict[str, Any]:
     """Return the figures of one run."""
+    producing, consuming = (produce_bare, consume_bare) if run.name == BARE else (produce, consume)
     begin = multiprocessing.get_context("spawn").Event()
     with running_broker(MEMORY) as broker:
-        producer = Child(produce, broker.url, run, begin)
+        producer = Child(producing, broker.url, run, begin)
         producer.tell()
-        consumer = Child(consume, broker.url, run)
+        consumer = Child(consuming, broker.url, run)
         consumer.tell()
         server_began_s = cpu_of_s(broker.server_pid)
         begin.set()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from beamstream import Address, Consumer, Producer, SourceAddress
 from beamstream.errors import PayloadGoneError
-from beamstream.groups import list_groups
+from beamstream.groups import delete_group, list_groups
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.protocol.packing import Argument
 from beamstream.receipt import make_receipt
 from beamstream.service.consuming.joining import joining_early
 from beamstream_broker.retention import MemoryUse, Retention
@@ -174,6 +176,26 @@ def test_a_monitor_of_the_newest_message_neither_holds_nor_counts(broker: str) -
     retention = Retention(Server(broker))
     retention.relieve(shortage(5))
     assert (retention.counts.n_released, retention.counts.n_dropped) == (5, 0)
+
+
+def test_a_group_that_is_deleted_while_the_broker_looks_is_left_out(
+    broker: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = fill(broker, "left")
+    read(broker, address, 4, group="stays", required=True)
+    read(broker, address, 2, group="goes", required=True)
+    server = Server(broker)
+    pipeline = Server.pipeline
+
+    def delete_before(self: Server, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        if any(command[0] == "XPENDING" for command in commands):
+            delete_group(server, address, "goes", force=True)
+        return pipeline(self, commands)
+
+    monkeypatch.setattr(Server, "pipeline", delete_before)
+    retention = Retention(server)
+    assert retention.relieve(shortage(N_MESSAGES)) == 4 * PAYLOAD_BYTES
+    assert "passed over" not in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["index", "state"])
