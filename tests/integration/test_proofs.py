@@ -80,7 +80,7 @@ def test_a_short_soak_gives_every_group_every_id_and_leaves_clean_receipts(tmp_p
     assert [flaw for flaw in found["flaws"] if not flaw.endswith("is not flat")] == []
     assert [one["name"] for one in found["rounds"]] == ["limit", "steady", "steady", "spill", "steady", "steady"]
     assert found["spilled"]["on_disk"] > 0
-    assert {what for _, _, what in found["events"]} == {"best sleeps", "reads from disk", "killed"}
+    assert {what for _, _, what in found["events"]} == {"sleeper sleeps", "reads from disk", "killed"}
     assert drawing.read_text().startswith("<svg")
     assert sorted(tmp_path.iterdir()) == [figures, drawing], "all files are removed"
 
