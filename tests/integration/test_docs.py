@@ -8,8 +8,10 @@ done; `if=NAME` runs it only where that library is installed. `...` in what is s
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import os
+import random
 import re
 import signal
 import socket
@@ -155,10 +157,15 @@ def publish_series(broker: str) -> None:
 
 @pytest.fixture
 def detector_port() -> int:
-    """A port for the simulated detector; the real one's may be taken on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port for the simulated detector; the real one's may be taken on this machine.
+
+    Not one that the kernel gives to whoever asks for any (from 32768 on Linux): it might do so before it is used.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @pytest.fixture

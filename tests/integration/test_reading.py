@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from beamstream.errors import (
 from beamstream.groups import list_groups
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.protocol.packing import Argument
 
 ADDRESS = "bt/det/run"
 N_MESSAGES = 300
@@ -316,6 +318,28 @@ def test_a_reader_finds_the_server_again_after_its_connection_broke(finished: st
             if frame.message_id % 50 == 0:
                 server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         assert set(got) == set(range(1, N_MESSAGES + 1))
+
+
+def test_the_end_is_told_though_the_connection_breaks_at_that_moment(
+    finished: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Consumer(ADDRESS, broker=finished) as consumer:
+        while not consumer._delivery.finished:
+            consumer.next(timeout_s=10)
+            time.sleep(0.01)  # the fetching thread comes to the end
+        server, call = consumer._server, Server.call
+        broken = iter((True,))
+
+        def break_once(self: Server, *arguments: Argument) -> Any:
+            if self is server and next(broken, False):
+                raise ServerUnavailableError(finished, "Connection closed by server.")
+            return call(self, *arguments)
+
+        monkeypatch.setattr(Server, "call", break_once)
+        with pytest.raises(StreamFinishedError):
+            consumer.next(timeout_s=10)
+        assert next(broken, None) is None
+        assert consumer.counts.n_reconnects == 1
 
 
 def test_what_was_given_in_an_answer_that_never_came_is_not_lost_when_the_member_leaves(finished: str) -> None:

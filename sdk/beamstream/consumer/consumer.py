@@ -232,7 +232,7 @@ class Consumer(Loops, DirectReads):
         if self._gave_back:
             self._look_again()
             return self.next(timeout_s)
-        state = self.state
+        state = self._with_retries(lambda: self.state)
         raise StreamFinishedError(str(self.address), state.last_id, state.next_stream)
 
     def _look_again(self) -> None:
