@@ -172,6 +172,22 @@ def pacing_s(rate_hz: float) -> float:
     return (cpu_s() - cpu_began_s) / n
 
 
+def send_all(run: Run, send: Callable[[int], object], flush: Callable[[], object]) -> dict[str, float]:
+    """Send those that go before, then the others at their rate; returns how that went [s]."""
+    for message_id in range(1, N_BEFORE + 1):
+        send(message_id)
+        time.sleep(BEFORE_EVERY_S)
+    flush()
+    began_s, cpu_began_s, behind_s = time.monotonic(), cpu_s(), 0.0
+    for number in range(run.n_messages):
+        if run.rate_hz:
+            behind_s = max(behind_s, pace(began_s, number, run.rate_hz))
+        send(N_BEFORE + number + 1)
+    flush()
+    done_s, used_s = time.monotonic() - began_s, cpu_s() - cpu_began_s
+    return {"began_s": began_s, "done_s": done_s, "cpu_s": used_s, "behind_s": behind_s}
+
+
 def produce(url: str, run: Run, begin: Event, said: Connection) -> None:
     """Send at a rate or as fast as it goes from `begin` on, and tell how that went."""
     with Producer(f"proof/messages/{run.name}", broker=url, block_timeout_s=WAIT_S) as producer:
@@ -179,22 +195,10 @@ def produce(url: str, run: Run, begin: Event, said: Connection) -> None:
         pacing_takes_s = pacing_s(run.rate_hz) if run.rate_hz else 0.0
         said.send({"ready": True})
         begin.wait()
-        for message_id in range(1, N_BEFORE + 1):
-            send(message_id)
-            time.sleep(BEFORE_EVERY_S)
-        producer.flush()
-        began_s, cpu_began_s, behind_s = time.monotonic(), cpu_s(), 0.0
-        for number in range(run.n_messages):
-            if run.rate_hz:
-                behind_s = max(behind_s, pace(began_s, number, run.rate_hz))
-            send(N_BEFORE + number + 1)
-        producer.flush()
-        done_s = time.monotonic() - began_s
-        used_s = cpu_s() - cpu_began_s
+        told = send_all(run, send, producer.flush)
         n_failed = producer.counts.n_failed
         producer.finish()
-    told = {"began_s": began_s, "done_s": done_s, "cpu_s": used_s, "behind_s": behind_s, "n_failed": n_failed}
-    said.send({**told, "pacing_s": pacing_takes_s})
+    said.send({**told, "n_failed": n_failed, "pacing_s": pacing_takes_s})
 
 
 def consume(url: str, run: Run, said: Connection) -> None:
@@ -229,16 +233,8 @@ def produce_bare(url: str, run: Run, begin: Event, said: Connection) -> None:
             payload[:8] = message_id.to_bytes(8, "little")
             server.xadd(BARE, {"t": time.time_ns(), "p": memoryview(payload)}, maxlen=N_KEPT)
 
-        for message_id in range(1, N_BEFORE + 1):
-            send(message_id)
-            time.sleep(BEFORE_EVERY_S)
-        began_s, cpu_began_s, behind_s = time.monotonic(), cpu_s(), 0.0
-        for number in range(run.n_messages):
-            behind_s = max(behind_s, pace(began_s, number, run.rate_hz))
-            send(N_BEFORE + number + 1)
-        done_s, used_s = time.monotonic() - began_s, cpu_s() - cpu_began_s
-    told = {"began_s": began_s, "done_s": done_s, "cpu_s": used_s, "behind_s": behind_s, "n_failed": 0}
-    said.send({**told, "pacing_s": pacing_takes_s})
+        told = send_all(run, send, lambda: None)
+    said.send({**told, "n_failed": 0, "pacing_s": pacing_takes_s})
 
 
 def consume_bare(url: str, run: Run, said: Connection) -> None:

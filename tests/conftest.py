@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,18 @@ def captured_data() -> Path:
     if not folder:
         pytest.skip("BEAMSTREAM_TEST_DATA names no folder of captured data")
     return Path(folder)
+
+
+@pytest.fixture
+def n_open(tmp_path: Path) -> Callable[[], int]:
+    """Count the descriptors that this process has of memory files and of the test's own files."""
+    gc.collect()  # what earlier tests dropped is closed now, and not in the middle of this one
+
+    def count() -> int:
+        names = []
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed by now, as that of the listing itself
+                names.append(str(descriptor.readlink()))
+        return sum(name.startswith(("/memfd:", str(tmp_path))) for name in names)
+
+    return count

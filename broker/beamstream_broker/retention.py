@@ -18,11 +18,12 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from beamstream.address import Address
 from beamstream.dataset import keyed_payload_ids
 from beamstream.errors import CorruptDataError, ServerRefusedError, StreamNotFoundError
+from beamstream.groups import NO_GROUP
+from beamstream.groups.listing import as_map
 from beamstream.payloads import MemoryTier
 from beamstream.protocol import StreamKeys, decode_header, is_located, stated_bytes
 from beamstream.protocol.client import Server
@@ -48,8 +49,8 @@ STUCK_S = 1.0
 """How long nothing could be released before that is told [s]: a group that reads as fast as others send is often behind
 for some hundredths."""
 
-NO_KEY, NO_GROUP = "no such key", "NOGROUP"
-"""What the server says of an index that is not there, and of a group."""
+NO_KEY = "no such key"
+"""What the server says of an index that is not there."""
 
 MAX_PAGE_MESSAGES = 256
 """Most payloads released by one script [messages]: about a millisecond in which the server does nothing else."""
@@ -254,7 +255,7 @@ def read_positions(server: Server, address: Address) -> list[GroupPosition]:
         return []
     if isinstance(flat, Exception):
         raise flat
-    groups = [_as_dict(one) for one in flat]
+    groups = [as_map(one) for one in flat]
     names = [group["name"].decode() for group in groups]
     answers = server.pipeline(
         [("HGET", keys.group(name), "required") for name in names] + [("XPENDING", keys.index, name) for name in names]
@@ -271,7 +272,3 @@ def read_positions(server: Server, address: Address) -> list[GroupPosition]:
         )
         found.append(GroupPosition(name=name, required=required == b"1", done=done))
     return found
-
-
-def _as_dict(flat: list[Any]) -> dict[str, Any]:
-    return {key.decode(): value for key, value in zip(flat[::2], flat[1::2], strict=True)}

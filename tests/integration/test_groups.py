@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from beamstream.groups import (
 from beamstream.groups.listing import server_time_s
 from beamstream.protocol import Entry, StreamKeys
 from beamstream.protocol.client import Server
+from beamstream.protocol.packing import Argument
 from beamstream.streams import delete_stream
 
 ADDRESS = Address("bt", "det", "run")
@@ -216,6 +218,22 @@ def test_what_a_group_is_can_be_changed_and_what_was_not_named_stays(finished: s
     change_group(server, ADDRESS, "g", max_attempts=9, required=True)
     info = group_info(server, ADDRESS, "g")
     assert (info.max_attempts, list(info.delays_s), info.required) == (9, [2, 4], True)
+
+
+def test_a_group_that_is_deleted_while_they_are_listed_is_left_out(
+    finished: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for group in ("goes", "stays"):
+        read(finished, 1, acknowledged=0, group=group)
+    server, call = Server(finished), Server.call
+
+    def delete_before(self: Server, *arguments: Argument) -> Any:
+        if arguments[0] == "XPENDING" and arguments[2] == "goes":
+            call(self, "XGROUP", "DESTROY", KEYS.index, "goes")
+        return call(self, *arguments)
+
+    monkeypatch.setattr(Server, "call", delete_before)
+    assert [info.name for info in list_groups(server, ADDRESS)] == ["stays"]
 
 
 def test_the_commands_list_set_seek_and_delete(finished: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from beamstream.errors import GroupNotFoundError, ServerRefusedError, ServerUnavailableError, StreamNotFoundError
-from beamstream.groups import MEMBER_TIMEOUT_S, PARKED, STALE_MEMBER_S, Redelivery
+from beamstream.groups import MEMBER_TIMEOUT_S, NO_GROUP, PARKED, STALE_MEMBER_S, Redelivery
 from beamstream.protocol import Entry, StreamKeys, expired_entry, read_answer
 from beamstream.protocol.client import Server
 from beamstream.protocol.packing import Argument
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 TOUCHES_PER_TIMEOUT = 5
 """How often within the member timeout a member says that it still works on what it holds."""
 
-GONE = ("NOSTREAM", "NOGROUP", "no longer exists")
+GONE = ("NOSTREAM", NO_GROUP, "no longer exists")
 """What the server says of a stream that was deleted, or of a group."""
 
 CLAIM_COUNT = 64

@@ -3,13 +3,14 @@
 from .administration import Seek, change_group, delete_group, seek_group
 from .dead_letters import DeadLetter, list_dead_letters, purge_dead_letters, reinject_dead_letters
 from .listing import GroupInfo, MemberInfo, group_info, group_names, list_groups, list_members
-from .members import MEMBER_TIMEOUT_S, PARKED, STALE_MEMBER_S
+from .members import MEMBER_TIMEOUT_S, NO_GROUP, PARKED, STALE_MEMBER_S
 from .position import Target, parse_target
 from .rates import GroupRates, group_rates
 from .redelivery import Redelivery
 
 __all__ = [
     "MEMBER_TIMEOUT_S",
+    "NO_GROUP",
     "PARKED",
     "STALE_MEMBER_S",
     "DeadLetter",

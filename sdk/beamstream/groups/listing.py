@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from beamstream.address import Address
-from beamstream.errors import GroupNotFoundError
+from beamstream.errors import GroupNotFoundError, ServerRefusedError
 from beamstream.protocol import Entry, EntryKind, StreamKeys, fields_of, read_entry
 from beamstream.protocol.client import Server
 from beamstream.state import StreamState, read_state
 
-from .members import MEMBER_TIMEOUT_S, PARKED
+from .members import MEMBER_TIMEOUT_S, NO_GROUP, PARKED
 from .position import message_from
 from .redelivery import Redelivery
 
@@ -112,7 +112,14 @@ def list_groups(server: Server, address: Address) -> list[GroupInfo]:
     if state is None or not groups:
         return []
     now_s = server_time_s(server)
-    return sorted((_group_info(server, keys, group, state, now_s) for group in groups), key=lambda info: info.name)
+    found = []
+    for group in groups:
+        try:
+            found.append(_group_info(server, keys, group, state, now_s))
+        except ServerRefusedError as error:
+            if NO_GROUP not in error.reason:
+                raise  # else it was deleted just now
+    return sorted(found, key=lambda info: info.name)
 
 
 def group_info(server: Server, address: Address, name: str) -> GroupInfo:

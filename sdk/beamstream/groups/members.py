@@ -11,3 +11,6 @@ the morning after, short enough that a service that is restarted all the time le
 
 PARKED = "-given-back-"
 """The name under which given-back messages wait; no member is called so."""
+
+NO_GROUP = "NOGROUP"
+"""What the server says of a group that is not there, or not any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,6 @@ def segment() -> Iterator[tuple[int, Pages]]:
     descriptor = create(NUMBER, SIZE_BYTES)
     yield descriptor, map_pages(descriptor, writable=True)
     os.close(descriptor)
-
-
-def n_open() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_segment_says_who_it_is_and_its_pages_are_zero(segment: tuple[int, Pages]) -> None:
@@ -53,7 +49,7 @@ def test_while_any_view_is_left_a_segment_is_not_used_again(segment: tuple[int, 
     assert epoch_of(pages) == 1
 
 
-def test_a_view_of_another_use_is_not_to_be_had(segment: tuple[int, Pages]) -> None:
+def test_a_view_of_another_use_is_not_to_be_had(segment: tuple[int, Pages], n_open: Callable[[], int]) -> None:
     descriptor, pages = segment
     assert renew(descriptor, pages, 1)
     before = n_open()
@@ -90,7 +86,7 @@ def test_the_child_of_a_fork_keeps_what_it_has_views_of(segment: tuple[int, Page
     assert renew(descriptor, pages, 1)
 
 
-def test_the_views_of_one_process_share_one_descriptor(segment: tuple[int, Pages]) -> None:
+def test_the_views_of_one_process_share_one_descriptor(segment: tuple[int, Pages], n_open: Callable[[], int]) -> None:
     descriptor, pages = segment
     reader = SegmentReader(lambda _: reopen(descriptor, os.O_RDONLY))
     where = Location(NUMBER, 0, HEAD_BYTES)
@@ -118,7 +114,9 @@ def test_a_place_that_is_not_in_a_segment_is_no_payload(segment: tuple[int, Page
     reader.close()
 
 
-def test_a_file_that_is_no_segment_is_an_error_and_leaves_nothing_open(tmp_path: Path) -> None:
+def test_a_file_that_is_no_segment_is_an_error_and_leaves_nothing_open(
+    tmp_path: Path, n_open: Callable[[], int]
+) -> None:
     path = tmp_path / "short"
     path.write_bytes(b"short")
     for shown in (lambda _: os.open(path, os.O_RDONLY), lambda _: create(NUMBER + 1, SIZE_BYTES)):

@@ -6,8 +6,8 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,10 +37,6 @@ UNIT = 1 << 16
 """Smallest segments of the model [bytes]; those of a broker are larger."""
 
 ADDRESS = Address("bt", "det", "run")
-
-
-def n_open() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @dataclass(eq=False)
@@ -237,7 +233,7 @@ def test_what_is_given_up_gives_its_memory_back_whoever_has_it_mapped() -> None:
     pool.close()
 
 
-def test_a_pool_that_was_closed_leaves_no_descriptor() -> None:
+def test_a_pool_that_was_closed_leaves_no_descriptor(n_open: Callable[[], int]) -> None:
     before = n_open()
     pool = Pool(8 * MIB)
     segments = fill(pool)
