@@ -36,9 +36,9 @@ class EpicsPva(Peer):
 
     @contextmanager
     def serve(self, run: Run) -> Iterator[Served]:
-        yield Served(
-            where={"server_port": _free_port(socket.SOCK_STREAM), "search_port": _free_port(socket.SOCK_DGRAM)}
-        )
+        from beamstream.testing.ports import free_port
+
+        yield Served(where={"server_port": free_port(socket.SOCK_STREAM), "search_port": free_port(socket.SOCK_DGRAM)})
 
     @contextmanager
     def sending(self, where: Mapping[str, Any], run: Run) -> Iterator[Outlet]:
@@ -116,10 +116,3 @@ def _use_loopback(where: Mapping[str, Any]) -> None:
         EPICS_PVAS_SERVER_PORT=server,
         EPICS_PVAS_BROADCAST_PORT=search,
     )
-
-
-def _free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -21,12 +20,12 @@ from beamstream import Producer
 from beamstream.cli.root import run
 from beamstream.presence import Presence, announce
 from beamstream.protocol.client import Server
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 from beamstream_broker.bench.disks import file_system
 from beamstream_broker.bench.errors import BrokerNotIdleError
 from beamstream_broker.bench.target import measure_room, somebodys_broker
 from beamstream_broker.embedded import EmbeddedServer
 
-PATIENCE_S = 60.0
 SIZES = ("--size", "200B", "--size", "64KiB")
 SHORT = (*SIZES, "--seconds", "0.1", "--groups", "2", "--memory", "128MiB")
 
@@ -76,13 +75,6 @@ def marked() -> Iterator[Marked]:
     one = Marked()
     yield one
     one.end()
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        os.sched_yield()
 
 
 def test_every_tier_is_measured_beside_the_ceilings(marked: Marked, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import redis
 from beamstream import Consumer, Producer
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
+from beamstream.testing.ports import free_port
 from beamstream_broker.embedded import EmbeddedServer
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -177,8 +178,7 @@ def test_a_broker_that_does_not_answer_ends_it_with_status_1(start: Start, tmp_p
 
 
 def test_memory_streams_and_clients_are_exported(start: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     process = start("--port", "0", "--memory", "64MiB", "--metrics-port", str(port), "--json")
     where = ready(process)
     Producer("bt/source/one", broker=where["url"]).close()

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from beamstream.receipt import make_receipt
 from beamstream.service import Upkeep, run_handler, run_processor, run_source
 from beamstream.state import StreamState, read_state
 from beamstream.stop import Stop
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 from beamstream_broker.embedded import EmbeddedServer
 from beamstream_consumers.bin import BinProcessor
 from beamstream_consumers.write.handler import WriteHandler
@@ -42,7 +42,6 @@ from beamstream_producers.sim.pilatus import SimulatedPilatus, SimulatedPilatusO
 
 SOURCE = SourceAddress("11012345", "pilatus")
 STREAM = SOURCE.stream("scan")
-PATIENCE_S = 60.0
 SUMS = {1: 1886800, 2: 1866929, 5: 1871885}
 
 
@@ -74,13 +73,6 @@ def state_of(broker: str, address: Address = STREAM) -> StreamState | None:
         return read_state(client, StreamKeys(address))
     finally:
         client.close()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 def n_received(broker: str, address: Address = STREAM) -> int:

@@ -7,7 +7,7 @@ import runpy
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from beamstream.segments import SegmentStream, stream_folder
 from beamstream.service import run_handler, run_processor
 from beamstream.state import StreamState, read_state
 from beamstream.streams import delete_stream
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.restoring import restore_stream
 from beamstream_broker.retention import MemoryUse, Retention
 from beamstream_broker.spilling import SpillCounts, Spilling, StreamSpiller
@@ -528,12 +529,3 @@ def test_the_command_line_shows_parts_and_what_is_incomplete(four: Producer, bro
     assert (receipt["n_parts"], receipt["incomplete"], receipt["missing_parts"]) == (4, 2, {"1": 1, "2": 1, "3": 1})
     assert "2 (missing: part 1 of 1, part 2 of 1, part 3 of 1)" in run("receipt", str(ADDRESS))
     assert '"parts": {"1": {}, "2": {}' in run("tail", str(ADDRESS), "--json").splitlines()[0]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ended = threading.Event()
-    for _ in range(1500):
-        if condition():
-            return
-        ended.wait(0.02)
-    pytest.fail("the condition did not come true in time")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,17 +14,11 @@ from pathlib import Path
 import h5py
 import pytest
 
-PATIENCE_S = 60.0
+from beamstream.testing.waiting import wait_until
+
 ENDLESS = ("--frames", "1000000", "--rate", "50")
 
 Start = Callable[..., subprocess.Popen[str]]
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        os.sched_yield()
 
 
 def parents() -> dict[int, int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
@@ -16,6 +14,7 @@ from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.service import run_source
 from beamstream.state import StreamState, read_state
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 from beamstream_producers.eiger import EigerSource
 from beamstream_producers.eiger.api import StreamApi
 from beamstream_producers.eiger.directory import SeriesDirectory
@@ -25,16 +24,8 @@ from beamstream_producers.formats.simplon import End, Image, Pixels, Start, enco
 from beamstream_producers.sim import SimulatedEiger, SimulatedEigerOptions
 
 SOURCE = SourceAddress("bt", "eiger")
-PATIENCE_S = 60.0
 EVERY_S = 0.05
 GRACE_S = 0.2
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        os.sched_yield()
 
 
 class Pusher:

@@ -8,13 +8,10 @@ done; `if=NAME` runs it only where that library is installed. `...` in what is s
 
 from __future__ import annotations
 
-import contextlib
 import doctest
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sysconfig
 import tomllib
@@ -28,6 +25,7 @@ import pytest
 
 from beamstream import Producer
 from beamstream.service import run_handler
+from beamstream.testing.ports import free_port
 from beamstream_consumers.write.handler import WriteHandler
 
 ROOT = Path(__file__).parents[2]
@@ -157,15 +155,8 @@ def publish_series(broker: str) -> None:
 
 @pytest.fixture
 def detector_port() -> int:
-    """A port for the simulated detector; the real one's may be taken on this machine.
-
-    Not one that the kernel gives to whoever asks for any (from 32768 on Linux): it might do so before it is used.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    """A port for the simulated detector; the real one's may be taken on this machine."""
+    return free_port()
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.binary import find_binary
 from beamstream_broker.embedded import EmbeddedServer
 from beamstream_broker.errors import (
@@ -28,14 +29,6 @@ from beamstream_broker.errors import (
 )
 
 MEMORY_BYTES = 64 * 1024**2
-PATIENCE_S = 30.0
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        os.sched_yield()
 
 
 def is_running(pid: int) -> bool:

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,8 @@ from beamstream.frame import Header
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.entry import encode_header
 from beamstream.segments import StreamWriter, record_of_entry, stream_folder
+from beamstream.testing.ports import free_port
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.errors import FetchEndpointError
 from beamstream_broker.fetching import FetchService
 from beamstream_broker.fetching.allowance import READER_LIMIT_BYTES
@@ -257,8 +259,7 @@ def test_a_stream_whose_name_came_again_is_told_from_the_first_one(
 
 
 def test_readers_are_told_at_once_when_nobody_listens_or_the_wrong_one(service: FetchService, root: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     tier = FetchTier(StreamKeys(ADDRESS), threading.Event())
     with pytest.raises(FetchUnavailableError, match="refused"):
         tier.fetch(f"tcp://127.0.0.1:{port}#{'0' * 32}", CREATED_NS, WANTED)
@@ -290,12 +291,3 @@ def test_a_port_that_is_taken_is_named(service: FetchService, root: Path) -> Non
     assert where is not None
     with pytest.raises(FetchEndpointError, match=service.address):
         FetchService(root, where)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ended = threading.Event()
-    for _ in range(3000):
-        if condition():
-            return
-        ended.wait(0.01)
-    pytest.fail("the condition did not come true in time")

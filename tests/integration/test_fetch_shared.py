@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import xxhash
@@ -17,6 +17,7 @@ from beamstream.fetch.tier import FetchTier
 from beamstream.location import Location
 from beamstream.protocol import StreamKeys
 from beamstream.shared.segment import HEAD_BYTES
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.fetching import FetchService, fetch_service
 from beamstream_broker.fetching.allowance import PINNED_SHARE, READER_LIMIT_REPLIES
 from beamstream_broker.fetching.endpoint import LOOPBACK, parse_fetch
@@ -176,12 +177,3 @@ def test_a_small_last_payload_does_not_hide_the_large_ones_before_it(
         for (status, part), right in zip(answer(stranger).items, expected, strict=False):
             assert (status is ItemStatus.HERE and bytes(part or b"") == right) or status is ItemStatus.LATER
     wait_until(lambda: service.queued_bytes == 0)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ended = threading.Event()
-    for _ in range(3000):
-        if condition():
-            return
-        ended.wait(0.01)
-    pytest.fail("the condition did not come true in time")

@@ -6,15 +6,9 @@ with another working directory. So nobody here needs another host, a mount or ri
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +19,9 @@ from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.retry import LONGEST_PAUSE_S
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.embedded import EmbeddedServer
+from beamstream_broker.testing import BrokerProcess
 
 ADDRESS = Address("bt", "det", "run")
 PAYLOAD_BYTES = 256 << 10
@@ -40,40 +36,6 @@ def payload(message_id: int) -> bytes:
     return message_id.to_bytes(8, "big") * (PAYLOAD_BYTES // 8)
 
 
-class Broker:
-    """`stream broker run --broker …` in a working directory of its own."""
-
-    def __init__(self, url: str, home: Path) -> None:
-        self.url = url
-        self.home = home
-        self.metrics_port = 0
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.metrics_port = probe.getsockname()[1]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAM_")}
-        with (self.home / "log").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "beamstream.cli", "broker", "run", "--json", "--broker", self.url,
-                 "--spill", MINE, "--metrics-port", str(self.metrics_port), *options],
-                cwd=self.home, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-            )  # fmt: skip
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline(), (self.home / "log").read_text()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.communicate()
-            self._process = None
-
-    def metric(self, event: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if f'event="{event}"' in line)
-
-
 @pytest.fixture
 def small() -> Iterator[EmbeddedServer]:
     with EmbeddedServer(memory_bytes=MEMORY_BYTES) as server:
@@ -81,8 +43,8 @@ def small() -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def service(small: EmbeddedServer, tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(small.url, tmp_path)
+def service(small: EmbeddedServer, tmp_path: Path) -> Iterator[BrokerProcess]:
+    broker = BrokerProcess(tmp_path, "--spill", MINE, attach=small.url)
     yield broker
     broker.kill()
 
@@ -95,7 +57,7 @@ def fill(url: str, n_messages: int = N_MESSAGES) -> None:
         assert producer.counts.n_failed == 0
 
 
-def last_spilled(url: str, broker: Broker) -> int:
+def last_spilled(url: str, broker: BrokerProcess) -> int:
     """Return the last id that has left memory."""
     assert not Path(MINE).exists(), "the test sees the files and would show nothing"
     assert broker.metric("dropped") == 0
@@ -106,7 +68,7 @@ def n_gone(url: str) -> int:
     return int(Server(url).call("HGET", StreamKeys(ADDRESS).state, "released")) - 1
 
 
-def test_a_reader_that_sees_no_files_gets_everything_in_order(service: Broker) -> None:
+def test_a_reader_that_sees_no_files_gets_everything_in_order(service: BrokerProcess) -> None:
     service.start()
     fill(service.url)
     n_released = last_spilled(service.url, service)
@@ -121,7 +83,7 @@ def test_a_reader_that_sees_no_files_gets_everything_in_order(service: Broker) -
     assert make_receipt(Server(service.url), ADDRESS).clean
 
 
-def test_a_broker_that_is_killed_and_started_again_is_found_again(service: Broker) -> None:
+def test_a_broker_that_is_killed_and_started_again_is_found_again(service: BrokerProcess) -> None:
     service.start()
     fill(service.url)
     last_spilled(service.url, service)
@@ -144,7 +106,7 @@ def test_a_broker_that_is_killed_and_started_again_is_found_again(service: Broke
     assert got == list(range(1, N_MESSAGES + 1))
 
 
-def test_what_cannot_be_had_now_is_an_error_and_not_skipped(service: Broker) -> None:
+def test_what_cannot_be_had_now_is_an_error_and_not_skipped(service: BrokerProcess) -> None:
     service.start()
     fill(service.url)
     last = last_spilled(service.url, service)
@@ -161,7 +123,7 @@ def test_what_cannot_be_had_now_is_an_error_and_not_skipped(service: Broker) -> 
         assert sorted(frame.message_id for frame in consumer) == list(range(1, N_MESSAGES + 1))
 
 
-def test_a_reader_that_is_closed_while_it_waits_for_the_service_ends_at_once(service: Broker) -> None:
+def test_a_reader_that_is_closed_while_it_waits_for_the_service_ends_at_once(service: BrokerProcess) -> None:
     service.start()
     fill(service.url)
     service.kill()
@@ -171,7 +133,7 @@ def test_a_reader_that_is_closed_while_it_waits_for_the_service_ends_at_once(ser
     consumer.close()
 
 
-def test_without_the_service_readers_that_see_no_files_are_told(service: Broker) -> None:
+def test_without_the_service_readers_that_see_no_files_are_told(service: BrokerProcess) -> None:
     service.start("--fetch", "off")
     fill(service.url)
     assert Server(service.url).call("HGET", StreamKeys(ADDRESS).state, "spill_fetch") == b""
@@ -182,24 +144,15 @@ def test_without_the_service_readers_that_see_no_files_are_told(service: Broker)
         consumer.next()
 
 
-def test_what_the_service_says_is_gone_is_skipped_and_counted(service: Broker) -> None:
+def test_what_the_service_says_is_gone_is_skipped_and_counted(service: BrokerProcess) -> None:
     service.start()
     fill(service.url)
     assert not Path(MINE).exists()
     service.kill()
     n_released = n_gone(service.url)
-    shutil.rmtree(service.home / "spill" / "bt" / "det" / "run")
+    shutil.rmtree(service.folder / "spill" / "bt" / "det" / "run")
     service.start()
     with Consumer(ADDRESS, broker=service.url, group="far") as consumer:
         ids = [frame.message_id for frame in consumer]
         assert consumer.counts.n_skipped == n_released
     assert ids == list(range(n_released + 1, N_MESSAGES + 1))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ended = threading.Event()
-    for _ in range(1500):
-        if condition():
-            return
-        ended.wait(0.02)
-    pytest.fail("the condition did not come true in time")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -27,86 +23,31 @@ from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.segments import SegmentStream
 from beamstream.streams import delete_stream, list_streams, stream_state
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 from beamstream_broker.embedded import EmbeddedServer
 from beamstream_broker.snapshots import read_snapshot, write_snapshot
+from beamstream_broker.testing import BrokerProcess
 
-PATIENCE_S = 60.0
 ADDRESS = Address("bt", "det", "run")
 KEYS = StreamKeys(ADDRESS)
+SPILL = "spill"
 PAYLOAD_BYTES = 20_000
 """Large enough to lie under a key of its own."""
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        time.sleep(0.005)
 
 
 def payload(message_id: int) -> bytes:
     return message_id.to_bytes(8, "big") * (PAYLOAD_BYTES // 8)
 
 
-class Broker:
-    """`stream broker run` in a process of its own, always at the same socket."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.spill = folder / "spill"
-        self.url = f"unix://{folder}/b.sock"
-        self.server_pid = 0
-        self._process: subprocess.Popen[str] | None = None
-        self._log = (folder / "broker.log").open("a")
-
-    def start(self, *, attach: bool = False) -> None:
-        if self._process is not None and self._process.stdout is not None:
-            self._process.stdout.close()
-        own = ["--memory", "64MiB", "--port", "0", "--socket", str(self.folder / "b.sock")]
-        command = [sys.executable, "-m", "beamstream.cli", "broker", "run", "--spill", str(self.spill), "--json"]
-        command += ["--broker", self.url] if attach else own
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, self.log()
-        self.server_pid = json.loads(line)["server_pid"]
-
-    def log(self) -> str:
-        return (self.folder / "broker.log").read_text()
-
-    def kill_server(self) -> None:
-        os.kill(self.server_pid, signal.SIGKILL)
-
-    def kill(self) -> None:
-        """Kill the broker; its server goes with it."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        wait_until(lambda: not Path(f"/proc/{self.server_pid}").exists(), "the server's end")
-
-    def stop(self) -> int:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(PATIENCE_S)
-
-    def close(self) -> None:
-        if self._process is not None:
-            if self._process.poll() is None:
-                self.kill()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-        self._log.close()
-
-
 @pytest.fixture
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    one = Broker(tmp_path_factory.mktemp("b"))
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    one = BrokerProcess(tmp_path_factory.mktemp("b"), "--spill", SPILL)
     one.start()
     yield one
-    one.close()
+    one.kill()
 
 
-def fill(broker: Broker, n: int, *, keep: str, finish: bool = True, name: str = "run") -> None:
+def fill(broker: BrokerProcess, n: int, *, keep: str, finish: bool = True, name: str = "run") -> None:
     address = Address("bt", "det", name)
     with Producer(address, broker=broker.url, keep=keep, metadata={"sample": name}) as producer:  # type: ignore[arg-type]
         futures = [producer.send(i, payload(i)) for i in range(1, n + 1)]
@@ -115,7 +56,7 @@ def fill(broker: Broker, n: int, *, keep: str, finish: bool = True, name: str = 
             producer.finish()
 
 
-def frames(broker: Broker, **options: object) -> list[int]:
+def frames(broker: BrokerProcess, **options: object) -> list[int]:
     with Consumer(ADDRESS, broker=broker.url, **options) as consumer:  # type: ignore[arg-type]
         ids = []
         for frame in consumer:
@@ -124,15 +65,15 @@ def frames(broker: Broker, **options: object) -> list[int]:
         return ids
 
 
-def on_disk(broker: Broker) -> set[int]:
-    with SegmentStream(broker.spill / "bt" / "det" / "run") as stream:
+def on_disk(broker: BrokerProcess) -> set[int]:
+    with SegmentStream(broker.folder / SPILL / "bt" / "det" / "run") as stream:
         return {stored.entry.message_id for stored in stream.entries() if stored.entry.header is not None}
 
 
 # --- all ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_reported_as_sent_is_on_disk(broker: Broker) -> None:
+def test_what_was_reported_as_sent_is_on_disk(broker: BrokerProcess) -> None:
     with Producer(ADDRESS, broker=broker.url, keep="all") as producer:
         for i in range(1, 21):
             producer.send(i, payload(i))
@@ -140,11 +81,11 @@ def test_what_was_reported_as_sent_is_on_disk(broker: Broker) -> None:
         assert on_disk(broker) == set(range(1, 21))
         assert producer.queued_bytes == 0
         producer.finish()
-    with SegmentStream(broker.spill / "bt" / "det" / "run") as stream:
+    with SegmentStream(broker.folder / SPILL / "bt" / "det" / "run") as stream:
         assert stream.ending() is not None
 
 
-def test_what_waits_behind_a_gap_is_sent_when_the_gap_has_closed_and_it_is_on_disk(broker: Broker) -> None:
+def test_what_waits_behind_a_gap_is_sent_when_the_gap_has_closed_and_it_is_on_disk(broker: BrokerProcess) -> None:
     with Producer(ADDRESS, broker=broker.url, keep="all", patience_s=60) as producer:
         second = producer.send(2, b"b")
         wait_until(lambda: stream_state(Server(broker.url), ADDRESS).n_held == 1, "the second message")
@@ -154,7 +95,7 @@ def test_what_waits_behind_a_gap_is_sent_when_the_gap_has_closed_and_it_is_on_di
         assert on_disk(broker) == {1, 2}
 
 
-def test_a_killed_broker_loses_no_part_of_a_dataset_that_was_sent(broker: Broker) -> None:
+def test_a_killed_broker_loses_no_part_of_a_dataset_that_was_sent(broker: BrokerProcess) -> None:
     n, n_parts, sent = 400, 3, set()
 
     def produce(part: int) -> None:
@@ -170,7 +111,7 @@ def test_a_killed_broker_loses_no_part_of_a_dataset_that_was_sent(broker: Broker
         thread.start()
     wait_until(lambda: len(sent) > n, "a third of the parts")
     broker.kill()
-    with SegmentStream(broker.spill / "bt" / "det" / "run") as stream:
+    with SegmentStream(broker.folder / SPILL / "bt" / "det" / "run") as stream:
         headers = [(one.entry.message_id, one.entry.header) for one in stream.entries() if one.entry.header is not None]
     on_disk = {(message_id, part.part) for message_id, header in headers for part in header.parts}
     assert sent <= on_disk, "before anybody could send it again"
@@ -186,7 +127,7 @@ def test_a_killed_broker_loses_no_part_of_a_dataset_that_was_sent(broker: Broker
 
 
 @pytest.mark.parametrize("whom", ["server", "broker"])
-def test_a_killed_server_or_broker_loses_nothing_that_was_sent(broker: Broker, whom: str) -> None:
+def test_a_killed_server_or_broker_loses_nothing_that_was_sent(broker: BrokerProcess, whom: str) -> None:
     n, sent = 1500, []
     with Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=None, metadata={"a": 1}) as producer:
 
@@ -200,7 +141,7 @@ def test_a_killed_server_or_broker_loses_nothing_that_was_sent(broker: Broker, w
         for n_before in (200, 700):
             wait_until(lambda n_before=n_before: len(sent) > n_before, f"{n_before} messages")
             if whom == "server":
-                broker.kill_server()
+                os.kill(broker.server_pid, signal.SIGKILL)
                 wait_until(lambda: not Path(f"/proc/{broker.server_pid}").exists(), "its end")
                 wait_until(lambda: _answers(Server(broker.url)), "the new one")
                 broker.server_pid = int(dict(_info(Server(broker.url)))["process_id"])
@@ -218,7 +159,7 @@ def test_a_killed_server_or_broker_loses_nothing_that_was_sent(broker: Broker, w
 
 @pytest.mark.parametrize("tier", ["memory", "shared"])
 def test_a_server_lost_between_payload_and_entry_leaves_no_entry_without_payload(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch, tier: Tier
+    broker: BrokerProcess, monkeypatch: pytest.MonkeyPatch, tier: Tier
 ) -> None:
     with Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=None, tier=tier) as producer:
         producer.send(1, payload(1)).result(PATIENCE_S)
@@ -244,7 +185,7 @@ def test_a_server_lost_between_payload_and_entry_leaves_no_entry_without_payload
         assert [future.result(PATIENCE_S) for future in futures] == ["sent"] * 39
         producer.finish()
     assert frames(broker, group="g") == list(range(1, 41))
-    with SegmentStream(broker.spill / "bt" / "det" / "run") as stream:
+    with SegmentStream(broker.folder / SPILL / "bt" / "det" / "run") as stream:
         assert not any(stored.is_gone for stored in stream.entries())
 
 
@@ -262,7 +203,7 @@ def _info(server: Server) -> Iterator[tuple[str, str]]:
             yield key, value
 
 
-def test_groups_are_where_they_were(broker: Broker) -> None:
+def test_groups_are_where_they_were(broker: BrokerProcess) -> None:
     fill(broker, 100, keep="all")
     with Consumer(ADDRESS, broker=broker.url, group="g", max_attempts=2, prefetch_messages=4) as consumer:
         for _ in range(40):
@@ -299,8 +240,8 @@ def test_groups_are_where_they_were(broker: Broker) -> None:
     assert sorted(frames(broker, group="h")) == list(range(31, 101))
 
 
-def _snapshot_has(broker: Broker, n_pending: int, last_id: int) -> bool:
-    snapshot = read_snapshot(broker.spill / "bt" / "det" / "run")
+def _snapshot_has(broker: BrokerProcess, n_pending: int, last_id: int) -> bool:
+    snapshot = read_snapshot(broker.folder / SPILL / "bt" / "det" / "run")
     groups = {} if snapshot is None else {group.name: group for group in snapshot.groups}
     if len(groups) < 2 or len(groups[b"g"].pending) != n_pending:
         return False
@@ -308,7 +249,7 @@ def _snapshot_has(broker: Broker, n_pending: int, last_id: int) -> bool:
     return int(groups[b"h"].last.partition(b"-")[0]) - len(groups[b"h"].pending) == last_id
 
 
-def test_a_consumer_goes_on_by_itself_when_the_server_was_killed(broker: Broker) -> None:
+def test_a_consumer_goes_on_by_itself_when_the_server_was_killed(broker: BrokerProcess) -> None:
     fill(broker, 300, keep="all")
     seen = []
     with Consumer(ADDRESS, broker=broker.url, group="g", prefetch_messages=8) as consumer:
@@ -316,21 +257,21 @@ def test_a_consumer_goes_on_by_itself_when_the_server_was_killed(broker: Broker)
             assert frame.payload == payload(frame.message_id)
             seen.append(frame.message_id)
             if len(seen) == 100:
-                broker.kill_server()
+                os.kill(broker.server_pid, signal.SIGKILL)
     assert set(seen) == set(range(1, 301))
     assert len(seen) < 450, "what was acknowledged long before does not come again"
 
 
 def test_a_server_of_somebody_else_gets_its_streams_back_too(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("x")
-    broker = Broker(folder)
+    broker = BrokerProcess(folder, "--spill", SPILL, attach=f"unix://{folder}/b.sock")
     seen: list[int] = []
     with ExitStack() as stack:
-        stack.callback(broker.close)
+        stack.callback(broker.kill)
         server = EmbeddedServer(memory_bytes=64 << 20, socket_path=folder / "b.sock")
         stack.callback(server.close)
         server.start()
-        broker.start(attach=True)
+        broker.start()
         producer = stack.enter_context(Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=None))
         producer.send(1, payload(1)).result(PATIENCE_S)
 
@@ -358,7 +299,7 @@ def test_a_server_of_somebody_else_gets_its_streams_back_too(tmp_path_factory: p
     assert (receipt.received, receipt.n_missing, receipt.late) == (300, 0, 0)
 
 
-def test_a_gap_that_a_dead_producer_leaves_is_passed_over_all_the_same(broker: Broker) -> None:
+def test_a_gap_that_a_dead_producer_leaves_is_passed_over_all_the_same(broker: BrokerProcess) -> None:
     producer = Producer(ADDRESS, broker=broker.url, patience_s=0.3)
     producer.send(2, b"b").result(PATIENCE_S)
     producer._queue.close()  # as if it were dead: nobody looks at the gap any more
@@ -369,7 +310,7 @@ def test_a_gap_that_a_dead_producer_leaves_is_passed_over_all_the_same(broker: B
     producer._server.close()
 
 
-def test_all_is_refused_where_nobody_keeps(broker: Broker, tmp_path: Path) -> None:
+def test_all_is_refused_where_nobody_keeps(broker: BrokerProcess, tmp_path: Path) -> None:
     with EmbeddedServer(memory_bytes=32 << 20) as server, pytest.raises(NotKeptError, match="stream broker run"):
         Producer(ADDRESS, broker=server.url, keep="all")
     with Producer(ADDRESS, broker=broker.url, keep="memory"):
@@ -380,15 +321,14 @@ def test_all_is_refused_where_nobody_keeps(broker: Broker, tmp_path: Path) -> No
         Producer(ADDRESS, broker=broker.url, keep="some")  # type: ignore[arg-type]
 
 
-def test_a_broker_that_stands_still_makes_messages_fail_in_bounded_time(broker: Broker) -> None:
+def test_a_broker_that_stands_still_makes_messages_fail_in_bounded_time(broker: BrokerProcess) -> None:
     with Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=0.5) as producer:
         assert producer.send(1, b"a").result(PATIENCE_S) == "sent"
-        assert broker._process is not None
-        broker._process.send_signal(signal.SIGSTOP)
+        broker.send_signal(signal.SIGSTOP)
         try:
             error = producer.send(2, b"b").exception(PATIENCE_S)
         finally:
-            broker._process.send_signal(signal.SIGCONT)
+            broker.send_signal(signal.SIGCONT)
         assert isinstance(error, NotOnDiskError)
         assert error.message_id == 2
 
@@ -396,22 +336,22 @@ def test_a_broker_that_stands_still_makes_messages_fail_in_bounded_time(broker: 
 # --- overflow, memory -----------------------------------------------------------------------------------------------
 
 
-def test_a_broker_that_is_told_to_end_writes_down_what_is_in_memory(broker: Broker) -> None:
+def test_a_broker_that_is_told_to_end_writes_down_what_is_in_memory(broker: BrokerProcess) -> None:
     fill(broker, 50, keep="overflow")
-    assert not (broker.spill / "bt").exists()
+    assert not (broker.folder / SPILL / "bt").exists()
     assert broker.stop() == 0
     broker.start()
     assert frames(broker, group="g") == list(range(1, 51))
 
 
-def test_what_only_memory_keeps_does_not_go_to_disk(broker: Broker) -> None:
+def test_what_only_memory_keeps_does_not_go_to_disk(broker: BrokerProcess) -> None:
     fill(broker, 50, keep="memory", finish=False)
     assert broker.stop() == 0
     broker.start()
     assert list_streams(Server(broker.url), ADDRESS.source_address) == []
 
 
-def test_what_only_memory_keeps_is_dropped_and_counted_when_memory_is_full(broker: Broker) -> None:
+def test_what_only_memory_keeps_is_dropped_and_counted_when_memory_is_full(broker: BrokerProcess) -> None:
     n = 6000  # twice the memory
     with Producer(ADDRESS, broker=broker.url, keep="memory") as producer:
         for i in range(1, n + 1):
@@ -428,11 +368,11 @@ def test_what_only_memory_keeps_is_dropped_and_counted_when_memory_is_full(broke
 # --- putting back ---------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_whose_index_has_left_is_put_back_when_somebody_asks(broker: Broker) -> None:
+def test_a_stream_whose_index_has_left_is_put_back_when_somebody_asks(broker: BrokerProcess) -> None:
     fill(broker, 30, keep="all")
     server = Server(broker.url)
     before = make_receipt(server, ADDRESS)
-    wait_until(lambda: (broker.spill / "bt/det/run/broker.snapshot").exists(), "the snapshot")
+    wait_until(lambda: (broker.folder / SPILL / "bt/det/run/broker.snapshot").exists(), "the snapshot")
     delete_stream(server, ADDRESS)
     with pytest.raises(StreamNotFoundError):
         Consumer(Address("bt", "det", "other"), broker=broker.url)
@@ -441,10 +381,10 @@ def test_a_stream_whose_index_has_left_is_put_back_when_somebody_asks(broker: Br
     assert (after.received, after.checksum, after.state) == (before.received, before.checksum, "complete")
 
 
-def test_a_deleted_stream_does_not_come_back_by_itself(broker: Broker) -> None:
+def test_a_deleted_stream_does_not_come_back_by_itself(broker: BrokerProcess) -> None:
     fill(broker, 5, keep="all")
     fill(broker, 5, keep="all", name="other")
-    wait_until(lambda: (broker.spill / "bt/det/run/broker.snapshot").exists(), "the snapshot")
+    wait_until(lambda: (broker.folder / SPILL / "bt/det/run/broker.snapshot").exists(), "the snapshot")
     delete_stream(Server(broker.url), ADDRESS)
     assert broker.stop() == 0
     broker.start()
@@ -452,9 +392,9 @@ def test_a_deleted_stream_does_not_come_back_by_itself(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("synced", [10, 20])
-def test_what_a_loss_of_power_has_damaged_is_set_aside_and_sent_again(broker: Broker, synced: int) -> None:
+def test_what_a_loss_of_power_has_damaged_is_set_aside_and_sent_again(broker: BrokerProcess, synced: int) -> None:
     fill(broker, 20, keep="all", finish=False)
-    folder = broker.spill / "bt" / "det" / "run"
+    folder = broker.folder / SPILL / "bt" / "det" / "run"
     wait_until(lambda: (folder / "broker.snapshot").exists(), "the snapshot")
     broker.kill()
     snapshot = read_snapshot(folder)
@@ -483,7 +423,7 @@ def test_what_a_loss_of_power_has_damaged_is_set_aside_and_sent_again(broker: Br
         assert [(f.message_id, bytes(f.payload)) for f in consumer] == [(i, payload(i)) for i in range(1, 21)]
 
 
-def test_late_messages_gaps_and_metadata_come_back_as_they_were(broker: Broker) -> None:
+def test_late_messages_gaps_and_metadata_come_back_as_they_were(broker: BrokerProcess) -> None:
     server = Server(broker.url)
     with Producer(ADDRESS, broker=broker.url, keep="all", patience_s=0, metadata={"detector": "Eiger"}) as producer:
         for i in (1, 2, 5, 6):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from beamstream.producer.sender import STORED_FOR_S
 from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.streams import delete_stream
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.orphans import STEP_KEYS, Orphans
 from beamstream_broker.retention import MemoryUse, Retention
 from beamstream_broker.spilling import Spilling
@@ -196,12 +196,3 @@ def test_a_producer_that_could_not_publish_for_long_stores_again(
         monkeypatch.setattr(sender._storing, "store", store_and_wait)
         producer.send(1, data).result(30)
     assert payload_keys(broker) == ([key] if is_there else [])
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ended = threading.Event()
-    for _ in range(1500):
-        if condition():
-            return
-        ended.wait(0.02)
-    pytest.fail("the condition did not come true in time")

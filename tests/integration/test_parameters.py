@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -37,19 +36,12 @@ from beamstream.protocol.client import Server
 from beamstream.service import tuning as tuning_module
 from beamstream.service.tuning import Tuning
 from beamstream.state import read_state
+from beamstream.testing.waiting import wait_until
 
 SCRIPT = Path(__file__).with_name("tuned_process.py")
 SOURCE = SourceAddress("bt", "det")
 STREAM = SOURCE.stream("run")
 COUNTS = Address("bt", "det-count", "run")
-PATIENCE_S = 60.0
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        os.sched_yield()
 
 
 def analysis(

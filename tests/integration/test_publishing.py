@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,6 +25,7 @@ from beamstream.producer.producer import MAX_MESSAGE_ID
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.streams import delete_stream
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.embedded import EmbeddedServer
 
 ADDRESS = "bt/det/run"
@@ -245,12 +244,3 @@ def test_a_producer_without_a_server_says_what_to_do() -> None:
 def test_a_producer_of_a_data_source_is_misuse() -> None:
     with pytest.raises(UsageError):
         Producer("bt/det", broker="redis://127.0.0.1:1")
-
-
-def wait_until(condition: Callable[[], bool | None], timeout_s: float = 30.0) -> None:
-    ended = threading.Event()
-    for _ in range(int(timeout_s / 0.02)):
-        if condition():
-            return
-        ended.wait(0.02)
-    pytest.fail("the condition did not come true in time")

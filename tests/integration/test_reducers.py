@@ -25,18 +25,11 @@ from beamstream.protocol.client import Server
 from beamstream.service.reducing.suspects import MAX_DEATHS
 from beamstream.state import read_state
 from beamstream.streams import delete_stream
+from beamstream.testing.waiting import wait_until
 
 SCRIPT = Path(__file__).with_name("reducer_process.py")
 STREAM = Address("bt", "det", "run")
 SUMS = Address("bt", "det-sums", "run")
-PATIENCE_S = 60.0
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        time.sleep(0.01)
 
 
 class Service:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from beamstream.protocol.client import Server
 from beamstream.protocol.packing import Argument
 from beamstream.receipt import make_receipt
 from beamstream.service.consuming.joining import joining_early
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.retention import MemoryUse, Retention
 from beamstream_broker.spilling import Spilling
 
@@ -224,12 +224,3 @@ def test_a_required_group_holds_a_stream_that_it_has_not_come_to_yet(broker: str
     retention = Retention(server)
     assert retention.relieve(shortage(N_MESSAGES)) == 0
     assert in_memory(broker, address) == list(range(1, N_MESSAGES + 1))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ended = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        ended.wait(0.02)
-    pytest.fail("the condition did not come true in time")

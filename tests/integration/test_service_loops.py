@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,21 +23,14 @@ from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.state import read_state
 from beamstream.streams import delete_stream, list_streams
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 from beamstream_broker.binary import find_binary
 from beamstream_broker.embedded import EmbeddedServer
 
-PATIENCE_S = 60.0
 SCRIPT = Path(__file__).with_name("service_process.py")
 STREAM = Address("bt", "det", "run")
 LARGE_BYTES = 100_000
 """Large enough to lie under a key of its own."""
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        os.sched_yield()
 
 
 class Service:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.state import StreamState, read_state
 from beamstream.streams import list_streams
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 from beamstream_producers.formats.simplon import (
     End,
     Image,
@@ -35,15 +35,7 @@ from beamstream_producers.formats.simplon import (
 )
 
 SOURCE = SourceAddress("bt", "eiger")
-PATIENCE_S = 60.0
 CHANNELS = ("threshold_1", "threshold_2")
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        os.sched_yield()
 
 
 def pixels(image_id: int) -> Pixels:

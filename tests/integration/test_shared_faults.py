@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -38,20 +36,14 @@ from beamstream.segments import SegmentStream
 from beamstream.shared.messages import parse_endpoint
 from beamstream.shared.segment import HEAD_BYTES
 from beamstream.streams import delete_stream, index_entries
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 from beamstream_broker.embedded import EmbeddedServer
 from beamstream_broker.sharing import Budget, Collecting, SharingService
 from beamstream_broker.sharing.pool import State
+from beamstream_broker.testing import BrokerProcess
 
-PATIENCE_S = 60.0
 ADDRESS = Address("bt", "det", "run")
 MIB = 1 << 20
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        time.sleep(0.005)
 
 
 def payload(message_id: int, n_bytes: int = 100_000) -> bytes:
@@ -64,60 +56,20 @@ def check(frame: Frame) -> None:
         assert xxhash.xxh3_64_intdigest(one.payload) == one.header.checksum
 
 
-class Broker:
-    """`stream broker run` in a process of its own; with a server of its own, or attached to one."""
-
-    def __init__(self, folder: Path, *options: str, attach: str = "") -> None:
-        self.url = attach or f"unix://{folder}/b.sock"
-        self._options = ["--broker", attach] if attach else ["--port", "0", "--socket", str(folder / "b.sock")]
-        self._options += options
-        self._log = (folder / "broker.log").open("a")
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "beamstream.cli", "broker", "run", "--json", *self._options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, Path(self._log.name).read_text()
-        self.pid, self.server_pid = self._process.pid, json.loads(line)["server_pid"]
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._reap()
-        if self.server_pid:
-            wait_until(lambda: not Path(f"/proc/{self.server_pid}").exists(), "the server's end")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._reap()
-
-    def _reap(self) -> None:
-        self._process.wait(PATIENCE_S)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-    def log(self) -> str:
-        return Path(self._log.name).read_text()
-
-    def close(self) -> None:
-        if self._process.poll() is None:
-            self.kill()
-        self._log.close()
-
-
 @pytest.fixture
-def run_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Broker]]:
+def run_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., BrokerProcess]]:
     """Start brokers; they end with the test."""
-    started: list[Broker] = []
+    started: list[BrokerProcess] = []
 
-    def start(*options: str, attach: str = "") -> Broker:
-        started.append(Broker(tmp_path_factory.mktemp("b"), *options, attach=attach))
-        return started[-1]
+    def start(*options: str, **more: str) -> BrokerProcess:
+        broker = BrokerProcess(tmp_path_factory.mktemp("b"), *options, **more)
+        started.append(broker)
+        broker.start()
+        return broker
 
     yield start
     for one in started:
-        one.close()
+        one.kill()
 
 
 READ = """
@@ -180,8 +132,8 @@ def located(server: Server, address: Address = ADDRESS) -> list[bool]:
 # --- readers ---------------------------------------------------------------------------------------------------------
 
 
-def test_who_hoards_frames_sees_them_unchanged_and_stops_nobody(run_broker: Callable[..., Broker]) -> None:
-    broker = run_broker("--memory", "64MiB", "--shared-memory", "8MiB")
+def test_who_hoards_frames_sees_them_unchanged_and_stops_nobody(run_broker: Callable[..., BrokerProcess]) -> None:
+    broker = run_broker("--shared-memory", "8MiB")
     server = Server(broker.url)
     with (
         Producer(ADDRESS, broker=broker.url) as producer,
@@ -214,8 +166,8 @@ def test_who_hoards_frames_sees_them_unchanged_and_stops_nobody(run_broker: Call
         wait_until(is_shared_again, "segments that are used again")
 
 
-def test_what_a_killed_reader_held_is_used_again(run_broker: Callable[..., Broker]) -> None:
-    broker = run_broker("--memory", "64MiB", "--shared-memory", "8MiB")
+def test_what_a_killed_reader_held_is_used_again(run_broker: Callable[..., BrokerProcess]) -> None:
+    broker = run_broker("--shared-memory", "8MiB")
     with Producer(ADDRESS, broker=broker.url, tier="shared", retry_timeout_s=15) as producer:
         reader = spawn(READ, broker.url, 60)
         for i in range(1, 61):
@@ -235,8 +187,8 @@ def wait_for_flaw(server: Server) -> str:
     return there.pinned if there else ""
 
 
-def test_a_producer_that_gives_up_says_whose_views_it_waited_for(run_broker: Callable[..., Broker]) -> None:
-    broker = run_broker("--memory", "64MiB", "--shared-memory", "8MiB")
+def test_a_producer_that_gives_up_says_whose_views_it_waited_for(run_broker: Callable[..., BrokerProcess]) -> None:
+    broker = run_broker("--shared-memory", "8MiB")
     with (
         Producer(ADDRESS, broker=broker.url, tier="shared", retry_timeout_s=0.5) as producer,
         Consumer(ADDRESS, broker=broker.url) as consumer,
@@ -252,8 +204,8 @@ def hoard(producer: Producer, consumer: Consumer, held: list[Frame]) -> None:
         held.append(consumer.next(PATIENCE_S))
 
 
-def test_a_consumer_and_its_frames_survive_a_fork(run_broker: Callable[..., Broker]) -> None:
-    broker = run_broker("--memory", "64MiB", "--shared-memory", "8MiB")
+def test_a_consumer_and_its_frames_survive_a_fork(run_broker: Callable[..., BrokerProcess]) -> None:
+    broker = run_broker("--shared-memory", "8MiB")
     with Producer(ADDRESS, broker=broker.url) as producer:
         send(producer, 1, 40)
         program = """
@@ -278,9 +230,9 @@ consumer.close()
         assert process.returncode == 0
 
 
-def test_a_reader_with_few_descriptors_goes_on(run_broker: Callable[..., Broker]) -> None:
+def test_a_reader_with_few_descriptors_goes_on(run_broker: Callable[..., BrokerProcess]) -> None:
     """The views of one segment share a descriptor, however many there are."""
-    broker = run_broker("--memory", "256MiB")
+    broker = run_broker(memory="256MiB")
     with Producer(ADDRESS, broker=broker.url) as producer:
         send(producer, 1, 400, 20_000)
         program = """
@@ -299,8 +251,8 @@ with Consumer("bt/det/run", broker=sys.argv[1]) as consumer:
 # --- producers -------------------------------------------------------------------------------------------------------
 
 
-def test_of_a_killed_producer_all_that_is_in_the_index_can_be_read(run_broker: Callable[..., Broker]) -> None:
-    broker = run_broker("--memory", "256MiB")
+def test_of_a_killed_producer_all_that_is_in_the_index_can_be_read(run_broker: Callable[..., BrokerProcess]) -> None:
+    broker = run_broker(memory="256MiB")
     server = Server(broker.url)
     rng = random.Random(7)
     first, n_sent = 1, set()
@@ -324,9 +276,9 @@ def test_of_a_killed_producer_all_that_is_in_the_index_can_be_read(run_broker: C
 # --- brokers ---------------------------------------------------------------------------------------------------------
 
 
-def test_of_a_killed_broker_nothing_is_left_once_its_readers_are_gone(run_broker: Callable[..., Broker]) -> None:
+def test_of_a_killed_broker_nothing_is_left_once_its_readers_are_gone(run_broker: Callable[..., BrokerProcess]) -> None:
     before = memory_files()
-    broker = run_broker("--memory", "64MiB")
+    broker = run_broker()
     with Producer(ADDRESS, broker=broker.url, retry_timeout_s=0.2) as producer:
         send(producer, 1, 20)
         with Consumer(ADDRESS, broker=broker.url) as consumer:
@@ -352,7 +304,7 @@ def own_server() -> Iterator[EmbeddedServer]:
 
 @pytest.mark.parametrize("tier", ["auto", "shared"])
 def test_producers_go_on_when_an_attached_broker_was_killed(
-    own_server: EmbeddedServer, run_broker: Callable[..., Broker], tier: storing.Tier
+    own_server: EmbeddedServer, run_broker: Callable[..., BrokerProcess], tier: storing.Tier
 ) -> None:
     """What is sent after its death is not put where nobody finds it; what was in its memory is gone, and counted."""
     broker = run_broker("--shared-memory", "32MiB", attach=own_server.url)
@@ -386,7 +338,7 @@ def test_producers_go_on_when_an_attached_broker_was_killed(
 
 
 def test_a_stream_that_keeps_all_does_not_trust_a_broker_that_dies_alone(
-    own_server: EmbeddedServer, run_broker: Callable[..., Broker], tmp_path: Path
+    own_server: EmbeddedServer, run_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     options = ("--shared-memory", "32MiB", "--spill", str(tmp_path))
     broker = run_broker(*options, attach=own_server.url)
@@ -407,7 +359,7 @@ def test_a_stream_that_keeps_all_does_not_trust_a_broker_that_dies_alone(
 
 
 def test_an_attached_broker_that_ends_in_peace_puts_what_it_has_on_disk(
-    own_server: EmbeddedServer, run_broker: Callable[..., Broker], tmp_path: Path
+    own_server: EmbeddedServer, run_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     broker = run_broker("--shared-memory", "32MiB", "--spill", str(tmp_path), attach=own_server.url)
     with Producer(ADDRESS, broker=own_server.url) as producer:
@@ -420,9 +372,9 @@ def test_an_attached_broker_that_ends_in_peace_puts_what_it_has_on_disk(
 
 
 def test_when_the_server_dies_under_its_broker_streams_come_back_and_segments_are_free(
-    run_broker: Callable[..., Broker], tmp_path: Path
+    run_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
-    broker = run_broker("--memory", "64MiB", "--spill", str(tmp_path))
+    broker = run_broker("--spill", str(tmp_path))
     with Producer(ADDRESS, broker=broker.url, keep="all", retry_timeout_s=None) as producer:
         futures = []
         for i in range(1, 901):  # more than there is memory

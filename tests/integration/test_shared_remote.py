@@ -7,15 +7,12 @@ network namespace, where that is so without a relay. They see no files either, s
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,7 +25,9 @@ from beamstream.fetch import parse_endpoint
 from beamstream.presence import read_presence
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.embedded import EmbeddedServer
+from beamstream_broker.testing import BrokerProcess
 
 ADDRESS = Address("bt", "det", "run")
 PAYLOAD_BYTES = 256 << 10
@@ -92,42 +91,6 @@ def _hand_on(source: socket.socket, sink: socket.socket, change: Callable[[bytes
             one.shutdown(socket.SHUT_RDWR)
 
 
-class Broker:
-    """`stream broker run` in a working directory of its own, for a server that is there, or with its own."""
-
-    def __init__(self, home: Path, url: str = "") -> None:
-        self.home = home
-        self.url = url or f"unix://{home / 'socket'}"
-        own = ["--socket", str(home / "socket"), "--port", "0", "--memory", "256MiB"]
-        self._where = ["--broker", url] if url else own
-        self.metrics_port = 0
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.metrics_port = probe.getsockname()[1]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAM_")}
-        with (self.home / "log").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "beamstream.cli", "broker", "run", "--json", *self._where,
-                 "--shared-memory", SHARED, "--metrics-port", str(self.metrics_port), *options],
-                cwd=self.home, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-            )  # fmt: skip
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline(), (self.home / "log").read_text()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.communicate()
-            self._process = None
-
-    def metric(self, event: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if f'event="{event}"' in line)
-
-
 @pytest.fixture
 def server() -> Iterator[EmbeddedServer]:
     with EmbeddedServer(memory_bytes=64 << 20) as server:
@@ -135,21 +98,21 @@ def server() -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def service(server: EmbeddedServer, tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path, server.url)
+def service(server: EmbeddedServer, tmp_path: Path) -> Iterator[BrokerProcess]:
+    broker = BrokerProcess(tmp_path, "--shared-memory", SHARED, attach=server.url)
     yield broker
     broker.kill()
 
 
 @pytest.fixture
-def own_service(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path)
+def own_service(tmp_path: Path) -> Iterator[BrokerProcess]:
+    broker = BrokerProcess(tmp_path, "--shared-memory", SHARED, memory="256MiB")
     yield broker
     broker.kill()
 
 
 @pytest.fixture
-def far(service: Broker, tmp_path: Path) -> Iterator[str]:
+def far(service: BrokerProcess, tmp_path: Path) -> Iterator[str]:
     """The server's URL for those who cannot reach the broker's shared memory."""
     with seen_from_afar(service.url, tmp_path / "far") as url:
         yield url
@@ -199,7 +162,7 @@ ALL = list(range(1, N_MESSAGES + 1))
 
 
 def test_groups_far_and_near_read_everything_while_segments_are_used_again(
-    service: Broker, far: str, server: EmbeddedServer
+    service: BrokerProcess, far: str, server: EmbeddedServer
 ) -> None:
     service.start()
     produce(server.url, range(1, 2), last=False)
@@ -226,7 +189,9 @@ def test_groups_far_and_near_read_everything_while_segments_are_used_again(
     assert make_receipt(Server(server.url), ADDRESS).clean
 
 
-def test_what_was_spilled_meanwhile_comes_from_the_disk(service: Broker, far: str, server: EmbeddedServer) -> None:
+def test_what_was_spilled_meanwhile_comes_from_the_disk(
+    service: BrokerProcess, far: str, server: EmbeddedServer
+) -> None:
     service.start("--spill", MINE)
     produce(server.url, range(1, N_MESSAGES + 1), retry_timeout_s=None)
     assert not Path(MINE).exists(), "the test sees the files and would show nothing"
@@ -238,7 +203,7 @@ def test_what_was_spilled_meanwhile_comes_from_the_disk(service: Broker, far: st
     assert service.metric("fetch_served") >= N_MESSAGES + 1
 
 
-def test_a_broker_that_is_killed_and_started_again_is_found_again(own_service: Broker, tmp_path: Path) -> None:
+def test_a_broker_that_is_killed_and_started_again_is_found_again(own_service: BrokerProcess, tmp_path: Path) -> None:
     own_service.start("--spill", MINE)
     url = own_service.url
     produce(url, range(1, 2), last=False, keep="all")
@@ -274,7 +239,7 @@ def test_a_broker_that_is_killed_and_started_again_is_found_again(own_service: B
 
 
 def test_without_the_service_consumers_elsewhere_are_told_and_skip_nothing(
-    service: Broker, far: str, server: EmbeddedServer
+    service: BrokerProcess, far: str, server: EmbeddedServer
 ) -> None:
     service.start("--fetch", "off")
     produce(server.url, range(1, 11))
@@ -291,7 +256,7 @@ def test_without_the_service_consumers_elsewhere_are_told_and_skip_nothing(
 
 
 def test_a_consumer_that_is_closed_while_it_waits_for_the_service_ends_at_once(
-    service: Broker, far: str, server: EmbeddedServer
+    service: BrokerProcess, far: str, server: EmbeddedServer
 ) -> None:
     service.start()
     produce(server.url, range(1, 11))
@@ -302,7 +267,9 @@ def test_a_consumer_that_is_closed_while_it_waits_for_the_service_ends_at_once(
     consumer.close()
 
 
-def test_what_is_gone_with_its_broker_is_skipped_and_counted(service: Broker, far: str, server: EmbeddedServer) -> None:
+def test_what_is_gone_with_its_broker_is_skipped_and_counted(
+    service: BrokerProcess, far: str, server: EmbeddedServer
+) -> None:
     service.start()
     produce(server.url, range(1, 11))
     service.kill()
@@ -313,7 +280,7 @@ def test_what_is_gone_with_its_broker_is_skipped_and_counted(service: Broker, fa
 
 
 def test_a_consumer_of_another_network_namespace_reads_what_the_service_lets_it_reach(
-    service: Broker, server: EmbeddedServer
+    service: BrokerProcess, server: EmbeddedServer
 ) -> None:
     unshare = shutil.which("unshare")
     options = ["--user", "--map-root-user", "--net"]
@@ -340,12 +307,3 @@ def test_a_consumer_of_another_network_namespace_reads_what_the_service_lets_it_
     assert "--fetch tcp://0.0.0.0:5557" in refused
     assert sorted(ids) == sorted(f"{n} True" for n in range(1, 41))
     assert service.metric("fetch_shared") == 40
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ended = threading.Event()
-    for _ in range(1500):
-        if condition():
-            return
-        ended.wait(0.02)
-    pytest.fail("the condition did not come true in time")

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.segments import SegmentStream
 from beamstream.streams import delete_stream, stream_state
+from beamstream.testing.waiting import wait_until
 from beamstream_broker.embedded import EmbeddedServer
 from beamstream_broker.retention import MemoryUse, Retention
 from beamstream_broker.service import BrokerService, read_info
@@ -216,12 +217,3 @@ def test_a_full_disk_holds_the_producers_back_says_so_everywhere_and_goes_on_by_
             assert all(frame.payload == payload(frame.message_id) for frame in consumer)
             assert consumer.counts.n_delivered == 200
         assert service.snapshot().levels["spill_stands_still"] == 0.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ended = threading.Event()
-    for _ in range(1500):
-        if condition():
-            return
-        ended.wait(0.02)
-    pytest.fail("the condition did not come true in time")

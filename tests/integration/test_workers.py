@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,17 +20,10 @@ from beamstream.metrics import Snapshot
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.service.consuming.workers import add_up
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 
-PATIENCE_S = 60.0
 SCRIPT = Path(__file__).with_name("worker_process.py")
 STREAM, OUT = Address("bt", "det", "run"), Address("bt", "det-out", "run")
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        time.sleep(0.005)
 
 
 class Service:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from typing import Any
 from beamstream.errors import ServerUnavailableError
 from beamstream.protocol.connections import Connections
 from beamstream.protocol.slots import N_SLOTS
+
+from .ports import free_port
 
 START_TIMEOUT_S = 30.0
 """How long the nodes may take until all know one another [s]; they take one or two."""
@@ -89,7 +90,7 @@ def running_cluster(
 def _running_node(
     program: Path, folder: Path, memory_bytes: int, environment: Mapping[str, str]
 ) -> Iterator[ClusterNode]:
-    port, bus_port = _free_ports(2)
+    port, bus_port = free_port(), free_port()
     options = {
         "port": port,
         "cluster-port": bus_port,
@@ -155,11 +156,3 @@ def _wait_until(condition: Callable[[], bool], url: str, folder: Path) -> None:
             logs = [path.read_text("utf-8", "replace")[-1000:] for path in folder.rglob("log")]
             raise ServerUnavailableError(url, "the nodes of the cluster do not come up: " + "\n".join(logs))
         time.sleep(LOOK_EVERY_S)
-
-
-def _free_ports(n_ports: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(n_ports)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

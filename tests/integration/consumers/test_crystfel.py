@@ -28,6 +28,7 @@ import zmq
 
 from beamstream import Address, Consumer, Producer
 from beamstream.service import run_handler
+from beamstream.testing.ports import free_port
 from beamstream_consumers.calibration_files import read_mask
 from beamstream_consumers.crystfel.bridge import BridgeOptions
 from beamstream_consumers.crystfel.command import run_bridge
@@ -85,9 +86,7 @@ def make_group(broker: str) -> None:
 
 
 def free_endpoint() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{one.getsockname()[1]}"
+    return f"tcp://127.0.0.1:{free_port()}"
 
 
 def find(pairs: list[tuple[str, Any]], key: str) -> Any:

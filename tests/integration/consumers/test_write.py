@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from beamstream.groups import list_groups
 from beamstream.protocol.client import Server
 from beamstream.receipt import make_receipt
 from beamstream.service import StreamStart, run_handler
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 from beamstream_consumers.write import WriteHandler
 from beamstream_consumers.write.errors import OutputError
 
@@ -30,20 +29,12 @@ ADDRESS = Address("11012345", "eiger", "series_00042")
 NAME = "11012345_eiger_series_00042.nxs"
 MASTER = "11012345_eiger_series_00042_master.h5"
 SHAPE = (62, 43)
-PATIENCE_S = 60.0
 
 Run = Callable[..., subprocess.Popen[bytes]]
 
 
 def image_of(message_id: int) -> Any:
     return np.random.default_rng(message_id).poisson(2.0, SHAPE).astype("<u2")
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for: {what}"
-        os.sched_yield()
 
 
 @pytest.fixture
