@@ -41,12 +41,13 @@ from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
 from beamstream.streams import delete_stream
+from beamstream_broker.bench.processor_time import used_by_s
 from beamstream_broker.embedded import MINIMUM_MEMORY_BYTES, EmbeddedServer
 from beamstream_producers.cbf.files import read_file
 from beamstream_producers.formats import cbf
 from beamstream_producers.sim.images.pilatus import MODELS
 from beamstream_producers.sim.pilatus import SimulatedPilatus, SimulatedPilatusOptions
-from pipeline_processes import BenchmarkError, cpu_s, stream
+from pipeline_processes import BenchmarkError, stream
 
 SOURCE = SourceAddress("benchmark", "pilatus")
 POLL_S = 0.002
@@ -81,14 +82,14 @@ def measure_produce(server: EmbeddedServer, paths: Sequence[Path]) -> Rate:
         while time.monotonic() < deadline_s:
             state = read_state(client, StreamKeys(address))
             if state is not None and begin is None:
-                begin = time.monotonic(), cpu_s(producer.pid), cpu_s(server.pid)
+                begin = time.monotonic(), used_by_s(producer.pid), used_by_s(server.pid)
             if state is not None and state.n_received == len(paths):
                 break
             time.sleep(POLL_S)
         if begin is None or state is None or state.n_received != len(paths):
             raise BenchmarkError("the folder was not brought in in time")
         duration_s = time.monotonic() - begin[0]
-        used = {"connector": cpu_s(producer.pid) - begin[1], "server": cpu_s(server.pid) - begin[2]}
+        used = {"connector": used_by_s(producer.pid) - begin[1], "server": used_by_s(server.pid) - begin[2]}
         producer.wait(TIMEOUT_S)
     delete_stream(client, address)
     client.close()

@@ -35,12 +35,13 @@ from beamstream.protocol import StreamKeys
 from beamstream.protocol.client import Server
 from beamstream.state import read_state
 from beamstream.streams import delete_stream, list_streams
+from beamstream_broker.bench.processor_time import used_by_s
 from beamstream_broker.embedded import MINIMUM_MEMORY_BYTES, EmbeddedServer
 from beamstream_producers.formats.simplon import End, Image, Pixels, Start, Ticks, v1, v2
 from beamstream_producers.sim.images.detectors import MODELS, find_model
 from beamstream_producers.sim.images.frames import Recipe
 from beamstream_producers.sim.images.pool import FramePool
-from pipeline_processes import TIMEOUT_S, BenchmarkError, cpu_s, stream
+from pipeline_processes import TIMEOUT_S, BenchmarkError, stream
 
 SOURCE = SourceAddress("benchmark", "eiger")
 N_DISTINCT = 64
@@ -171,10 +172,13 @@ def measure_pull(sender: Child, endpoint: str, n_images: int, n_bytes: int) -> R
     with child(pull, endpoint, n_images) as receiver:
         receiver.hear()
         receiver.tell()
-        used_s = {"sender": cpu_s(sender.pid), "receiver": cpu_s(receiver.pid)}
+        used_s = {"sender": used_by_s(sender.pid), "receiver": used_by_s(receiver.pid)}
         sender.tell()
         duration_s = receiver.hear()["duration_s"]
-        used_s = {"sender": cpu_s(sender.pid) - used_s["sender"], "receiver": cpu_s(receiver.pid) - used_s["receiver"]}
+        used_s = {
+            "sender": used_by_s(sender.pid) - used_s["sender"],
+            "receiver": used_by_s(receiver.pid) - used_s["receiver"],
+        }
         sender.hear()
     return Rate(n_images=n_images - 1, n_bytes=n_bytes, duration_s=duration_s, cpu_s=used_s)
 
@@ -197,13 +201,13 @@ class Connector:
                 raise BenchmarkError("the connector opens no stream")
         (address,) = addresses
         keys = StreamKeys(address)
-        used_s = {name: cpu_s(pid) for name, pid in self._pids.items()}
+        used_s = {name: used_by_s(pid) for name, pid in self._pids.items()}
         while int(self._server.call("HGET", keys.state, "n_received") or 0) < n_images:
             if time.monotonic() > deadline_s:
                 raise BenchmarkError(f"images are missing: {read_state(self._server, keys)}")
             time.sleep(POLL_S)
         last_ns = time.time_ns()
-        used_s = {name: cpu_s(pid) - used_s[name] for name, pid in self._pids.items()}
+        used_s = {name: used_by_s(pid) - used_s[name] for name, pid in self._pids.items()}
         self._sender.hear()
         with Consumer(address, broker=self._url) as reader:
             first_ns = reader.read(1).header.timestamp_ns

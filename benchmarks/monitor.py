@@ -39,10 +39,11 @@ from beamstream.codecs import encode
 from beamstream.groups import list_groups
 from beamstream.protocol.client import Server
 from beamstream.streams import delete_stream
+from beamstream_broker.bench.processor_time import used_by_s
 from beamstream_consumers.monitor.board import Board
 from beamstream_consumers.monitor.testing import N_DIFFERENT, SyntheticDetector
 from broker_process import running_broker
-from pipeline_processes import BenchmarkError, cpu_s, hear, process, stream, tell
+from pipeline_processes import BenchmarkError, hear, process, stream, tell
 
 SOURCE = SourceAddress("benchmark", "eiger")
 N_VIEWERS = (0, 1, 2, 4, 8)
@@ -218,9 +219,9 @@ def measure_loads(page: Any, url: str, options: argparse.Namespace) -> Iterator[
     for full in (False, True):
         for n in N_VIEWERS:
             with viewers(url, n, options.shape, full=full) as end:
-                before, begin_s = cpu_s(page.pid), time.monotonic()
+                before, begin_s = used_by_s(page.pid), time.monotonic()
                 time.sleep(options.seconds)
-                percent = 100 * (cpu_s(page.pid) - before) / (time.monotonic() - begin_s)
+                percent = 100 * (used_by_s(page.pid) - before) / (time.monotonic() - begin_s)
                 seen = end()
             yield Load(view="full" if full else "screen", n_viewers=n, cpu_percent=percent, **seen)
 

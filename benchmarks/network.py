@@ -40,8 +40,9 @@ from beamstream import Address, Consumer, Producer
 from beamstream.protocol.client import Server
 from beamstream.sizes import parse_bytes
 from beamstream.streams import delete_stream
+from beamstream_broker.bench.processor_time import used_by_s
 from beamstream_broker.embedded import MINIMUM_MEMORY_BYTES, EmbeddedServer
-from pipeline_processes import BenchmarkError, cpu_s
+from pipeline_processes import BenchmarkError
 
 ADDRESS = Address("benchmark", "network", "run")
 N_DISTINCT = 8
@@ -172,12 +173,12 @@ class Pair:
         self.reader.prepare(order)
         pids = {"sender": self.sender.process.pid, "server": self._server_pid, "reader": self.reader.process.pid}
         faults = {who: page_faults(pid) for who, pid in pids.items()}
-        server_s = cpu_s(self._server_pid)
+        server_s = used_by_s(self._server_pid)
         self.reader.orders.send("go")
         self.sender.orders.send("go")
         began_ns, sender_s = self.sender.orders.recv()
         ended_ns, reader_s = self.reader.orders.recv()
-        server_s = cpu_s(self._server_pid) - server_s
+        server_s = used_by_s(self._server_pid) - server_s
         faults = {who: page_faults(pid) - faults[who] for who, pid in pids.items()}
         gb = payload_bytes * n_messages / 1e9
         return {

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 120.0
 """How long one answer of a process may take [s]: far more than any should on a busy machine."""
-
-CLOCK_TICKS_HZ = os.sysconf("SC_CLK_TCK")
 
 
 class BenchmarkError(Exception):
@@ -53,9 +49,3 @@ def tell(running: subprocess.Popen[str], line: str) -> None:
     """Print a line to a process."""
     if running.stdin is not None:
         print(line, file=running.stdin, flush=True)
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU time that all threads of a process have used, in user and kernel mode [s]."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_HZ

@@ -23,8 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
-import resource
 import sys
 import time
 from collections import deque
@@ -32,13 +30,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import redis
 
 from beamstream import Consumer, Frame, Producer
+from beamstream_broker.bench.processor_time import used_by_s
 from broker_process import Child, ProofError, running_broker
 
 MEMORY = "2GiB"
@@ -108,18 +106,6 @@ def runs(rate_hz: float, seconds: float) -> list[Run]:
     ]
 
 
-def cpu_s() -> float:
-    """Return what this process has used of the processors, all its threads together [s]."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def cpu_of_s(pid: int) -> float:
-    """Return what another process has used [s]."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def sending(run: Run, producer: Producer) -> Callable[[int], object]:
     """Return what sends a message under an id."""
     if run.readings:
@@ -166,10 +152,10 @@ def pace(began_s: float, number: int, rate_hz: float) -> float:
 def pacing_s(rate_hz: float) -> float:
     """Return what pacing a message takes of the processor [s]."""
     n = int(rate_hz * PACING_S) + 1
-    began_s, cpu_began_s = time.monotonic(), cpu_s()
+    began_s, cpu_began_s = time.monotonic(), time.process_time()
     for number in range(n):
         pace(began_s, number, rate_hz)
-    return (cpu_s() - cpu_began_s) / n
+    return (time.process_time() - cpu_began_s) / n
 
 
 def send_all(run: Run, send: Callable[[int], object], flush: Callable[[], object]) -> dict[str, float]:
@@ -178,13 +164,13 @@ def send_all(run: Run, send: Callable[[int], object], flush: Callable[[], object
         send(message_id)
         time.sleep(BEFORE_EVERY_S)
     flush()
-    began_s, cpu_began_s, behind_s = time.monotonic(), cpu_s(), 0.0
+    began_s, cpu_began_s, behind_s = time.monotonic(), time.process_time(), 0.0
     for number in range(run.n_messages):
         if run.rate_hz:
             behind_s = max(behind_s, pace(began_s, number, run.rate_hz))
         send(N_BEFORE + number + 1)
     flush()
-    done_s, used_s = time.monotonic() - began_s, cpu_s() - cpu_began_s
+    done_s, used_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
     return {"began_s": began_s, "done_s": done_s, "cpu_s": used_s, "behind_s": behind_s}
 
 
@@ -213,10 +199,10 @@ def consume(url: str, run: Run, said: Connection) -> None:
             n_messages += 1
             n_wrong += frame.message_id != n_messages or not is_right(run, frame)
             if n_messages == N_BEFORE:
-                cpu_began_s = cpu_s()
+                cpu_began_s = time.process_time()
             elif n_messages == N_BEFORE + run.n_messages:
                 ended_s = time.monotonic()
-        used_s = cpu_s() - cpu_began_s
+        used_s = time.process_time() - cpu_began_s
     found = {"n_messages": n_messages - N_BEFORE, "n_wrong": n_wrong, "ended_s": ended_s, "cpu_s": used_s}
     said.send({**found, "delays_s": np.quantile(delays_s[N_BEFORE:] or [0.0], (0.5, 0.99, 1)).tolist()})
 
@@ -254,9 +240,9 @@ def consume_bare(url: str, run: Run, said: Connection) -> None:
                     delays_s.append((time.time_ns() - int(fields[b"t"])) / 1e9)
                     n_wrong += int.from_bytes(fields[b"p"][:8], "little") != len(delays_s)
                     if len(delays_s) == N_BEFORE:
-                        cpu_began_s = cpu_s()
+                        cpu_began_s = time.process_time()
                     server.xack(BARE, "reader", entry_id)
-        ended_s, used_s = time.monotonic(), cpu_s() - cpu_began_s
+        ended_s, used_s = time.monotonic(), time.process_time() - cpu_began_s
     told = {"n_messages": len(delays_s) - N_BEFORE, "n_wrong": n_wrong, "ended_s": ended_s, "cpu_s": used_s}
     said.send({**told, "delays_s": np.quantile(delays_s[N_BEFORE:] or [0.0], (0.5, 0.99, 1)).tolist()})
 
@@ -270,10 +256,10 @@ def measure(run: Run) -> dict[str, Any]:
         producer.tell()
         consumer = Child(consuming, broker.url, run)
         consumer.tell()
-        server_began_s = cpu_of_s(broker.server_pid)
+        server_began_s = used_by_s(broker.server_pid)
         begin.set()
         sent, read = producer.tell(), consumer.tell()
-        server_s = cpu_of_s(broker.server_pid) - server_began_s
+        server_s = used_by_s(broker.server_pid) - server_began_s
     if sent["n_failed"] or read["n_wrong"] or read["n_messages"] != run.n_messages:
         raise ProofError(
             f"{run.name}: {sent['n_failed']} messages failed, {read['n_messages']} of {run.n_messages} were read, "

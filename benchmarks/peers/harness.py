@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from beamstream_broker.bench.processor_time import used_by_s
 from peer import Peer, Run
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -28,8 +29,6 @@ TIMEOUT_S = 120.0
 
 END_TIMEOUT_S = 5.0
 """How long a process may take to end when it is told to, before it is killed [s]."""
-
-CLOCK_TICKS_HZ = os.sysconf("SC_CLK_TCK")
 
 
 class PeerError(Exception):
@@ -200,12 +199,6 @@ def hear(workers: Iterable[Worker]) -> Iterator[tuple[Worker, dict[str, Any]]]:
                     yield one, answer
 
 
-def cpu_s(pid: int) -> float:
-    """Return the CPU time that all threads of a process have used, in user and kernel mode [s]."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_HZ
-
-
 def measure(peer: Peer, python: str, run: Run, *, n_warm: int, n_messages: int, rate_hz: float = 0.0) -> Found:
     """Run a peer once.
 
@@ -239,9 +232,9 @@ def measure(peer: Peer, python: str, run: Run, *, n_warm: int, n_messages: int, 
             pass
         roles = {"producer": [producer.pid], "readers": [one.pid for one in readers], "servers": list(served.pids)}
         _phase(producer, readers, phase=1, first=1, n_messages=n_warm, rate_hz=rate_hz)
-        used_s = {role: sum(map(cpu_s, pids)) for role, pids in roles.items()}
+        used_s = {role: sum(map(used_by_s, pids)) for role, pids in roles.items()}
         sent, read = _phase(producer, readers, phase=2, first=n_warm + 1, n_messages=n_messages, rate_hz=rate_hz)
-        used_s = {role: sum(map(cpu_s, pids)) - used_s[role] for role, pids in roles.items()}
+        used_s = {role: sum(map(used_by_s, pids)) - used_s[role] for role, pids in roles.items()}
     ended_ns = max(one.pop("ended_ns") for one in read)
     return Found(
         rate_hz=rate_hz,

@@ -32,6 +32,7 @@ from beamstream_broker.memory import HIGH_WATER, measure_memory
 
 from .ceilings import forget_pages
 from .errors import BrokerNotIdleError, WorkerFailedError
+from .processor_time import used_by_s
 
 READY_TIMEOUT_S = 30.0
 """How long the broker may take to say where it is [s]; it takes a second."""
@@ -59,8 +60,6 @@ NEWEST = 4
 
 SCAN_KEYS = 1000
 """Keys looked at in one step when somebody's server is cleared of what an interrupted bench has left."""
-
-CLOCK_TICKS_HZ = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +113,7 @@ class Target:
         """Return what our own broker process has used [s]; None of one that is not ours."""
         if not self.pid:
             return None
-        fields = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_HZ
+        return used_by_s(self.pid)
 
     def leave_to_disk(self, address: Address) -> None:
         """Have a stream that keeps all lie on disk only, and the kernel forget what it has of the files.

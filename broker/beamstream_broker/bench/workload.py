@@ -7,7 +7,6 @@ clock is the monotonic one, which all processes of a host share, moved to where 
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,7 +104,7 @@ def send(producer: Producer, payloads: Sequence[bytes], board: ProgressBoard, ho
     fewest = min(MIN_MESSAGES, how.most_messages)
     clock_ns, offset_ns, n_payloads = time.monotonic_ns, how.clock_offset_ns, len(payloads)
     n_sent, n_allowed, behind_ns = 0, 0 if how.groups else how.most_messages, 0
-    cpu_s = used_cpu_s()
+    cpu_s = time.process_time()
     began_ns = now_ns = clock_ns()
     ends_ns = began_ns + int(how.seconds * GB)
     while n_sent < how.most_messages and (now_ns < ends_ns or n_sent < fewest):
@@ -125,7 +124,7 @@ def send(producer: Producer, payloads: Sequence[bytes], board: ProgressBoard, ho
         producer.send(n_sent, payloads[n_sent % n_payloads], timestamp_ns=now_ns + offset_ns)
     producer.flush()
     done_ns = clock_ns()
-    cpu_s = used_cpu_s() - cpu_s
+    cpu_s = time.process_time() - cpu_s
     counts = producer.counts
     producer.finish()
     return {
@@ -158,7 +157,7 @@ def read(
     """Read a stream to its end; tell how that went, and the delays of the messages after an id [ns]."""
     clock_ns, delays_ns, n = time.monotonic_ns, list[int](), 0
     first_measured = after_id if after_id is not None else 2**62
-    cpu_s = used_cpu_s()
+    cpu_s = time.process_time()
     began_ns = last_ns = clock_ns()
     for frame in consumer:
         last_ns = clock_ns()
@@ -166,7 +165,7 @@ def read(
         board.set(slot, n)
         if frame.message_id > first_measured:
             delays_ns.append(last_ns + clock_offset_ns - frame.header.timestamp_ns)
-    cpu_s = used_cpu_s() - cpu_s
+    cpu_s = time.process_time() - cpu_s
     counts = consumer.counts
     return {
         "n_read": n - counts.n_redelivered,
@@ -175,9 +174,3 @@ def read(
         "last_ns": last_ns,
         "cpu_s": cpu_s,
     }, np.array(delays_ns, np.int64)
-
-
-def used_cpu_s() -> float:
-    """Return what this process, all its threads together, has used of the processors [s]."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
