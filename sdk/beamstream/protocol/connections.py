@@ -1,4 +1,4 @@
-"""The connections to one server: all of redis-py that we use, and where its exceptions become ours.
+"""The connections to one server, and where their exceptions become ours.
 
 A module of its own because redis-py takes longer to import than all of ours: `client` imports it when the first
 `Server` is made, and a simulated detector or `--help` never does.
@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import select
-import socket
-import ssl
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -24,31 +21,21 @@ from redis.retry import Retry
 from beamstream.errors import BeamstreamError, BufferFullError, ServerRefusedError, ServerUnavailableError
 
 from .buffers import SHARED
-from .packing import Argument, pack_commands
+from .packing import Argument
 from .receiving import receive_each, receive_strings
-from .sending import limit_waiting, send_pieces
-
-SOCKET_TIMEOUT_S = 15.0
-"""How long one answer may take [s]; blocking reads ask for at most a second, so this means that the server is gone."""
+from .wire import TIMEOUT_S, AnsweredError, Wire
 
 CONNECT_TIMEOUT_S = 3.0
 """How long connecting may take [s]; a LAN answers within milliseconds."""
 
-READ_BYTES = 256 << 10
-"""What is read from a socket at once [bytes]: a little more than Linux lets wait in a Unix socket; four times
-redis-py's own value, which costs a fifth of the rate at 1 MB."""
-
-
-ON_THE_MOVE = (
-    redis.exceptions.AskError,
-    redis.exceptions.TryAgainError,
-    redis.exceptions.ClusterDownError,
-)
+ON_THE_MOVE = ("ASK", "TRYAGAIN", "CLUSTERDOWN")
 """What a node of a cluster answers while slots move or nodes are lost; its caller tries again later."""
 
+SAYS_NOTHING = frozenset(("ERR", "NOAUTH", "NOPERM", "READONLY", "LOADING", "EXECABORT", "CROSSSLOT"))
+"""Codes in front of an error that tell people nothing which its text does not."""
 
 TROUBLES = (redis.RedisError, OSError, UnicodeError)
-"""What redis-py raises where a command comes to no answer, or to an error."""
+"""What is raised where a command comes to no answer."""
 
 
 class MovedError(ServerRefusedError):
@@ -78,20 +65,18 @@ class Connections:
         self._maker = redis.ConnectionPool.from_url(
             url,
             protocol=2,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_read_size=READ_BYTES,
+            socket_timeout=TIMEOUT_S,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             # The callers retry themselves, visibly; a hidden retry would double what is counted.
             retry=Retry(NoBackoff(), 0),
-            redis_connect_func=_greet,
         )
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._idle: list[Any] = []
-        self._all: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._idle: list[Wire] = []
+        self._all: weakref.WeakSet[Wire] = weakref.WeakSet()
 
     def call(self, *arguments: Argument) -> Any:
         """Run one command and return its answer as the server gives it."""
@@ -99,14 +84,14 @@ class Connections:
 
     def begin(self, *arguments: Argument) -> Callable[[], Any]:
         """Send one command; returns what reads its answer, to be called once."""
-        return self._begin_with(arguments, _answer_of)
+        return self._begin_with(arguments, Wire.read)
 
     def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Run several commands in one round trip; an answer that is an error comes back as one of ours, not raised."""
 
-        def run(connection: Any) -> list[Any]:
-            _send(connection, pack_commands(commands))
-            return [self._answer(connection) for _ in commands]
+        def run(wire: Wire) -> list[Any]:
+            wire.send_all(commands)
+            return [self._answer(wire) for _ in commands]
 
         answers: list[Any] = self._use(run)
         return answers
@@ -114,11 +99,10 @@ class Connections:
     def strings(self, keys: Sequence[str]) -> Sequence[bytes | memoryview | None]:
         """Get the strings under some keys; each comes from the socket into its place, and is not copied again."""
 
-        def get(connection: Any) -> Any:
-            connection.send_command("MGET", *keys)
-            sock = _plain_socket(connection)
-            found = None if sock is None else receive_strings(sock, SOCKET_TIMEOUT_S, SHARED)
-            return connection.read_response() if found is None else found
+        def get(wire: Wire) -> Any:
+            wire.send(("MGET", *keys))
+            found = None if wire.plain is None else receive_strings(wire.plain, SHARED)
+            return wire.read() if found is None else found
 
         answer: Sequence[bytes | memoryview | None] = self._use(get)
         return answer
@@ -126,11 +110,10 @@ class Connections:
     def each_string(self, keys: Sequence[str]) -> list[bytes | memoryview | MovedError | None]:
         """Get the strings under some keys, each by a command of its own, as the nodes of a cluster want it."""
 
-        def get(connection: Any) -> tuple[list[Any], list[Any]]:
-            _send(connection, pack_commands([("GET", key) for key in keys]))
-            sock = _plain_socket(connection)
-            found: list[Any] = [] if sock is None else receive_each(sock, len(keys), SOCKET_TIMEOUT_S, SHARED)
-            return found, [self._answer(connection) for _ in range(len(found), len(keys))]
+        def get(wire: Wire) -> tuple[list[Any], list[Any]]:
+            wire.send_all([("GET", key) for key in keys])
+            found: list[Any] = [] if wire.plain is None else receive_each(wire.plain, len(keys), SHARED)
+            return found, [self._answer(wire) for _ in range(len(found), len(keys))]
 
         found, answers = self._use(get)
         for answer in answers:
@@ -158,147 +141,104 @@ class Connections:
     def close(self) -> None:
         """Close all connections, also those that somebody waits at."""
         with self._lock:
-            self._idle, connections = [], list(self._all)
-        for connection in connections:
-            connection.disconnect()
+            self._idle, wires = [], list(self._all)
+        for wire in wires:
+            wire.close()
 
     def _begin_with(self, command: Sequence[Argument], read: Callable[..., Any], *more: Any) -> Callable[[], Any]:
-        connection = self._take()
+        wire = self._take()
         try:
-            connection.send_command(*command)
+            wire.send(command)
         except TROUBLES as error:
-            connection.disconnect()
-            raise self._translated(error) from error
-        return partial(self._finish, connection, read, *more)
+            wire.close()
+            raise self._unavailable(error) from error
+        return partial(self._finish, wire, read, *more)
 
     def _use(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return self._finish(self._take(), work, *arguments)
 
-    def _finish(self, connection: Any, work: Callable[..., Any], *arguments: Any) -> Any:
+    def _finish(self, wire: Wire, work: Callable[..., Any], *arguments: Any) -> Any:
         """Work with a connection; one that did not come to an answer is in an unknown state, and closed."""
         try:
-            answer = work(connection, *arguments)
-        except redis.ResponseError as error:
-            self._idle.append(connection)
-            raise self._translated(error) from error
+            answer = work(wire, *arguments)
+        except AnsweredError as error:
+            self._idle.append(wire)
+            raise self._refusal(str(error)) from error
         except TROUBLES as error:
-            connection.disconnect()
-            raise self._translated(error) from error
+            wire.close()
+            raise self._unavailable(error) from error
         except BaseException:
-            connection.disconnect()
+            wire.close()
             raise
-        self._idle.append(connection)
+        self._idle.append(wire)
         return answer
 
-    def _take(self) -> Any:
+    def _take(self) -> Wire:
         """Return a connection that nobody uses; one that the server has closed meanwhile is not."""
         if self._pid != os.getpid():  # a child of a fork: the connections are its parent's
             self._begin()
         while self._idle:
             try:
-                connection = self._idle.pop()
+                wire = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if not _has_word(connection):
-                return connection
-            connection.disconnect()
-        connection = self._maker.connection_class(**self._maker.connection_kwargs)
+            if not wire.has_word:
+                return wire
+            wire.close()
         try:
-            connection.connect()
-        except TROUBLES as error:
-            raise self._translated(error) from error
-        with self._lock:
-            self._all.add(connection)
-        return connection
-
-    def _answer(self, connection: Any) -> Any:
-        try:
-            return connection.read_response()
-        except redis.exceptions.OutOfMemoryError:
-            return BufferFullError(self._shown_url, 0.0)
+            wire = Wire(self._maker)
+        except redis.AuthenticationError as error:
+            raise ServerRefusedError(self._shown_url, str(error)) from error
         except redis.ResponseError as error:
-            return self._refusal(error)
+            raise self._refusal(str(error)) from error
+        except TROUBLES as error:
+            raise self._unavailable(error) from error
+        with self._lock:
+            self._all.add(wire)
+        return wire
 
-    def _translated(self, error: Exception) -> BeamstreamError:
-        """Turn what went wrong into one of our errors."""
-        if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-            return ServerRefusedError(self._shown_url, str(error))
-        if isinstance(error, redis.exceptions.OutOfMemoryError):
-            return BufferFullError(self._shown_url, 0.0)
-        if isinstance(error, redis.RedisError) and not isinstance(error, redis.ConnectionError | redis.TimeoutError):
-            return self._refusal(error)
+    def _answer(self, wire: Wire) -> Any:
+        try:
+            return wire.read()
+        except AnsweredError as error:
+            return self._refusal(str(error))
+
+    def _unavailable(self, error: Exception) -> ServerUnavailableError:
         return ServerUnavailableError(self._shown_url, str(error) or type(error).__name__)
 
-    def _refusal(self, error: redis.RedisError) -> ServerRefusedError | BufferFullError | ServerUnavailableError:
+    def _refusal(self, text: str) -> ServerRefusedError | BufferFullError | ServerUnavailableError:
         """Turn an error answer into one of ours; a script's carries the code in its text."""
-        text = str(error)
-        if isinstance(error, redis.exceptions.MovedError):
+        code, _, said = text.partition(" ")
+        if code == "MOVED":
             return MovedError(
-                self._shown_url, f"the cluster has the key elsewhere ({text}); let this user ask for CLUSTER SLOTS"
+                self._shown_url, f"the cluster has the key elsewhere ({said}); let this user ask for CLUSTER SLOTS"
             )
-        if isinstance(error, ON_THE_MOVE):
-            return ServerUnavailableError(self._shown_url, f"the cluster is on the move: {text}")
-        if text.startswith("OOM") or "OOM command not allowed" in text:
+        if code in ON_THE_MOVE:
+            return ServerUnavailableError(self._shown_url, f"the cluster is on the move: {said}")
+        if code == "LOADING":
+            return ServerUnavailableError(self._shown_url, said)
+        if code == "OOM" or "OOM command not allowed" in text:
             return BufferFullError(self._shown_url, 0.0)
-        return ServerRefusedError(self._shown_url, text)
+        return ServerRefusedError(self._shown_url, said if code in SAYS_NOTHING else text)
 
 
-def _greet(connection: Any) -> None:
-    """Set up a new connection: its socket, then what redis-py says to a server first."""
-    sock = _plain_socket(connection)
-    if sock is not None:
-        limit_waiting(sock)
-    connection.on_connect()
+def _run(wire: Wire, arguments: Sequence[Argument]) -> Any:
+    wire.send(arguments)
+    return wire.read()
 
 
-def _run(connection: Any, arguments: Sequence[Argument]) -> Any:
-    connection.send_command(*arguments)
-    return connection.read_response()
+def _run_script(wire: Wire, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    wire.send(("EVALSHA", _digest(source), len(keys), *keys, *arguments))
+    return _answer_of_script(wire, source, keys, arguments)
 
 
-def _answer_of(connection: Any) -> Any:
-    return connection.read_response()
-
-
-def _run_script(connection: Any, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-    connection.send_command("EVALSHA", _digest(source), len(keys), *keys, *arguments)
-    return _answer_of_script(connection, source, keys, arguments)
-
-
-def _answer_of_script(connection: Any, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+def _answer_of_script(wire: Wire, source: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
     try:
-        return connection.read_response()
-    except redis.exceptions.NoScriptError:
-        return _run(connection, ("EVAL", source, len(keys), *keys, *arguments))
-
-
-def _send(connection: Any, pieces: Iterator[bytes | memoryview]) -> None:
-    sock = _plain_socket(connection)
-    if sock is None:
-        connection.send_packed_command(pieces)
-    else:
-        send_pieces(sock, pieces, SOCKET_TIMEOUT_S)
-
-
-def _has_word(connection: Any) -> bool:
-    """Whether a connection that nobody uses has something to say: that can only be its end."""
-    poll = select.poll()
-    try:
-        poll.register(_socket_of(connection), select.POLLIN)
-        return bool(poll.poll(0))
-    except (OSError, ValueError, TypeError):  # it is closed
-        return True
-
-
-def _plain_socket(connection: Any) -> socket.socket | None:
-    """Return a connection's socket if bytes can go through it as they are."""
-    sock = _socket_of(connection)
-    return sock if isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket) else None
-
-
-def _socket_of(connection: Any) -> Any:
-    """Return a connection's socket; redis-py has no public name for it."""
-    return getattr(connection, "_sock", None)
+        return wire.read()
+    except AnsweredError as error:
+        if not str(error).startswith("NOSCRIPT"):
+            raise
+    return _run(wire, ("EVAL", source, len(keys), *keys, *arguments))
 
 
 @cache

@@ -12,7 +12,7 @@ import re
 import socket
 
 from .buffers import ReceiveBuffers
-from .sending import waiting_in_kernel
+from .sending import closed, stuck
 
 LINE_BYTES = 64
 """Longest line that says how long the next string is, or how many there are [bytes]; the longest in use has 15."""
@@ -28,17 +28,13 @@ END_BYTES = 2
 """What stands behind each string [bytes]."""
 
 
-def receive_strings(
-    sock: socket.socket, timeout_s: float, buffers: ReceiveBuffers
-) -> list[bytes | memoryview | None] | None:
+def receive_strings(sock: socket.socket, buffers: ReceiveBuffers) -> list[bytes | memoryview | None] | None:
     """Return the answer to a command that gives an array of strings; None where it is another answer, left unread.
 
     Parameters
     ----------
     sock : socket
-        A stream socket; its timeout is the same afterwards.
-    timeout_s : float
-        How long the other side may take for a string [s].
+        A stream socket; see `beamstream.protocol.sending.wait_in_kernel`.
     buffers : ReceiveBuffers
         Where strings from `LARGE_BYTES` on come into; they are given as views that can only be read.
 
@@ -47,21 +43,18 @@ def receive_strings(
     OSError
         If the connection is lost, nothing came for so long, or what came is no array of strings.
     """
-    with waiting_in_kernel(sock, socket.SO_RCVTIMEO, timeout_s):
-        if _received(sock, 1, socket.MSG_PEEK) != b"*":
-            return None
-        n_strings = _number(_receive_line(sock), b"*")
-        return [_receive_string(sock, buffers) for _ in range(n_strings)]
+    if _received(sock, 1, socket.MSG_PEEK) != b"*":
+        return None
+    n_strings = _number(_receive_line(sock), b"*")
+    return [_receive_string(sock, buffers) for _ in range(n_strings)]
 
 
-def receive_each(
-    sock: socket.socket, n_answers: int, timeout_s: float, buffers: ReceiveBuffers
-) -> list[bytes | memoryview | None]:
+def receive_each(sock: socket.socket, n_answers: int, buffers: ReceiveBuffers) -> list[bytes | memoryview | None]:
     """Return the answers to several commands that each give a string, up to the first other one, which is left unread.
 
     Parameters
     ----------
-    sock, timeout_s, buffers
+    sock, buffers
         As of `receive_strings`.
     n_answers : int
         How many there are.
@@ -72,9 +65,8 @@ def receive_each(
         As `receive_strings`.
     """
     strings: list[bytes | memoryview | None] = []
-    with waiting_in_kernel(sock, socket.SO_RCVTIMEO, timeout_s):
-        while len(strings) < n_answers and _received(sock, 1, socket.MSG_PEEK) == b"$":
-            strings.append(_receive_string(sock, buffers))
+    while len(strings) < n_answers and _received(sock, 1, socket.MSG_PEEK) == b"$":
+        strings.append(_receive_string(sock, buffers))
     return strings
 
 
@@ -127,9 +119,9 @@ def _receive_into(sock: socket.socket, views: list[memoryview]) -> None:
         try:
             n_bytes = sock.recvmsg_into(views, 0, socket.MSG_WAITALL)[0]
         except BlockingIOError as error:
-            raise _stuck() from error
+            raise stuck() from error
         if not n_bytes:
-            raise _closed()
+            raise closed()
         n_left -= n_bytes
         if n_left:
             views = _behind(views, n_bytes)
@@ -149,15 +141,7 @@ def _received(sock: socket.socket, n_bytes: int, flags: int = 0) -> bytes:
     try:
         data = sock.recv(n_bytes, flags)
     except BlockingIOError as error:
-        raise _stuck() from error
+        raise stuck() from error
     if not data:
-        raise _closed()
+        raise closed()
     return data
-
-
-def _stuck() -> TimeoutError:
-    return TimeoutError("the server does not go on with its answer")
-
-
-def _closed() -> ConnectionError:
-    return ConnectionError("the server closed the connection")

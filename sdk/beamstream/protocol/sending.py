@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 MAX_PIECES = 512
 """Most buffers that one call is given; the kernel takes 1024."""
@@ -41,40 +41,45 @@ def limit_waiting(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LOCAL_SEND_BYTES)
 
 
-@contextlib.contextmanager
-def waiting_in_kernel(sock: socket.socket, option: int, timeout_s: float) -> Iterator[None]:
-    """Let a socket wait in the kernel, which makes one call of many.
+def wait_in_kernel(sock: socket.socket, timeout_s: float) -> None:
+    """Let a socket wait in the kernel, for each call, and with the kernel's timeout.
+
+    With a timeout of its own Python asks before each call whether it can go on, which is a call more; and it gives the
+    socket to the kernel as one that never waits.
 
     Parameters
     ----------
     sock : socket
-        Its own timeout is the same afterwards.
-    option : int
-        ``SO_SNDTIMEO`` or ``SO_RCVTIMEO``.
+        A stream socket.
     timeout_s : float
-        How long the kernel waits for the other side [s].
+        How long the kernel waits for the other side [s]; the call raises `BlockingIOError` then.
     """
-    known_s = sock.gettimeout()
     whole_s = int(timeout_s)
-    sock.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole_s, int((timeout_s - whole_s) * 1e6)))
+    timeout = _TIMEVAL.pack(whole_s, int((timeout_s - whole_s) * 1e6))
+    for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, option, timeout)
     sock.settimeout(None)
-    try:
-        yield
-    finally:
-        sock.settimeout(known_s)
 
 
-def send_pieces(sock: socket.socket, pieces: Iterable[bytes | memoryview], timeout_s: float) -> None:
+def stuck() -> TimeoutError:
+    """Return the error of a server that neither takes nor gives anything for too long."""
+    return TimeoutError("the server does not go on")
+
+
+def closed() -> ConnectionError:
+    """Return the error of a server that has closed the connection."""
+    return ConnectionError("the server closed the connection")
+
+
+def send_pieces(sock: socket.socket, pieces: Iterable[bytes | memoryview]) -> None:
     """Send buffers one behind the other; none is copied or joined.
 
     Parameters
     ----------
     sock : socket
-        A stream socket; its timeout is the same afterwards.
+        A stream socket; see `wait_in_kernel`.
     pieces : iterable of bytes-like
         What is sent.
-    timeout_s : float
-        How long the other side may take none of it [s].
 
     Raises
     ------
@@ -82,12 +87,14 @@ def send_pieces(sock: socket.socket, pieces: Iterable[bytes | memoryview], timeo
         If the connection is lost, or the other side took nothing for so long.
     """
     left = [memoryview(piece) for piece in pieces if len(piece)]
-    with waiting_in_kernel(sock, socket.SO_SNDTIMEO, timeout_s):
-        first = 0
-        while first < len(left):
+    first = 0
+    while first < len(left):
+        try:
             n_sent = sock.sendmsg(left[first : first + MAX_PIECES])
-            while first < len(left) and n_sent >= len(left[first]):
-                n_sent -= len(left[first])
-                first += 1
-            if n_sent:
-                left[first] = left[first][n_sent:]
+        except BlockingIOError as error:
+            raise stuck() from error
+        while first < len(left) and n_sent >= len(left[first]):
+            n_sent -= len(left[first])
+            first += 1
+        if n_sent:
+            left[first] = left[first][n_sent:]

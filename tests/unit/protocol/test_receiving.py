@@ -10,6 +10,7 @@ import pytest
 
 from beamstream.protocol.buffers import ReceiveBuffers
 from beamstream.protocol.receiving import LARGE_BYTES, receive_strings
+from beamstream.protocol.sending import wait_in_kernel
 
 TIMEOUT_S = 30.0
 
@@ -18,7 +19,7 @@ TIMEOUT_S = 30.0
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.settimeout(5.0)
+        wait_in_kernel(ours, TIMEOUT_S)
         yield ours, theirs
 
 
@@ -41,10 +42,9 @@ def test_strings_come_whole_and_what_follows_stays(pair, strings):
     ours, theirs = pair
     sending = threading.Thread(target=theirs.sendall, args=(packed(strings) + b"+next\r\n",))
     sending.start()
-    assert receive_strings(ours, TIMEOUT_S, ReceiveBuffers()) == strings
+    assert receive_strings(ours, ReceiveBuffers()) == strings
     sending.join()
     assert ours.recv(100) == b"+next\r\n"
-    assert ours.gettimeout() == 5.0
 
 
 def test_large_strings_can_only_be_read_and_their_memory_is_used_again(pair):
@@ -54,7 +54,7 @@ def test_large_strings_can_only_be_read_and_their_memory_is_used_again(pair):
         strings = [bytes([number + n]) * LARGE_BYTES for n in range(3)]
         sending = threading.Thread(target=theirs.sendall, args=(packed(strings),))
         sending.start()
-        received = receive_strings(ours, TIMEOUT_S, buffers)
+        received = receive_strings(ours, buffers)
         sending.join()
         assert received == strings
         assert all(memoryview(one).readonly for one in received)
@@ -70,14 +70,14 @@ def test_an_answer_in_single_bytes_is_put_together(pair):
 
     sending = threading.Thread(target=dribble)
     sending.start()
-    assert receive_strings(ours, TIMEOUT_S, ReceiveBuffers()) == [b"frame", None, b"12"]
+    assert receive_strings(ours, ReceiveBuffers()) == [b"frame", None, b"12"]
     sending.join()
 
 
 def test_another_answer_is_left_to_whoever_understands_it(pair):
     ours, theirs = pair
     theirs.sendall(b"-LOADING\r\n")
-    assert receive_strings(ours, TIMEOUT_S, ReceiveBuffers()) is None
+    assert receive_strings(ours, ReceiveBuffers()) is None
     assert ours.recv(100) == b"-LOADING\r\n"
 
 
@@ -99,11 +99,12 @@ def test_what_is_no_array_of_strings_is_an_error(pair, answer, said):
     theirs.sendall(answer)
     theirs.shutdown(socket.SHUT_WR)
     with pytest.raises(OSError, match=said):
-        receive_strings(ours, TIMEOUT_S, ReceiveBuffers())
+        receive_strings(ours, ReceiveBuffers())
 
 
 def test_a_server_that_does_not_go_on_is_not_waited_for_for_ever(pair):
     ours, theirs = pair
+    wait_in_kernel(ours, 0.05)
     theirs.sendall(b"*1\r\n$5\r\n123")
     with pytest.raises(TimeoutError):
-        receive_strings(ours, 0.05, ReceiveBuffers())
+        receive_strings(ours, ReceiveBuffers())
