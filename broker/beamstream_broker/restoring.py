@@ -116,7 +116,7 @@ class _Restoring:
         self._server.call("UNLINK", *self._built)
         try:
             tally = self._build_index(index, late)
-            self._send(self._rest(index, meta, newest, tally, group_keys))
+            self._server.call_all(self._rest(index, meta, newest, tally, group_keys))
             state = self._state(tally)
             made = self._server.script(
                 "restore",
@@ -128,7 +128,7 @@ class _Restoring:
             raise
         if not made:
             return None
-        self._send(
+        self._server.call_all(
             [
                 ("ZADD", streams_of(address.source_address), "NX", _created_ms(state), address.name),
                 ("SADD", SOURCES, str(address.source_address)),
@@ -141,11 +141,6 @@ class _Restoring:
             self._server.call("UNLINK", *self._built)
         except ServerError as error:
             log.debug("half a stream stays behind: %s", error)
-
-    def _send(self, commands: list[Command]) -> None:
-        for answer in self._server.pipeline(commands):
-            if isinstance(answer, Exception):
-                raise answer
 
     def _build_index(self, index: str, late: str) -> EntryTally:
         tally = EntryTally()
@@ -163,9 +158,9 @@ class _Restoring:
                 commands.append(("HSET", late, stored.entry.message_id, " ".join(entry_ids)))
             n_bytes += len(payload or b"")
             if len(commands) >= PAGE or n_bytes > PAGE_BYTES:
-                self._send(commands)
+                self._server.call_all(commands)
                 commands, n_bytes = [], 0
-        self._send(commands)
+        self._server.call_all(commands)
         return tally
 
     def _inline(self, stored: StoredEntry) -> bytes | None:

@@ -146,14 +146,12 @@ class Opening:
         if self._retain_s is not None:
             self._server.script("note", [self._keys.state], ["set", "retain_ms", round(self._retain_s * 1000)])
         source = self._address.source_address
-        for answer in self._server.pipeline(
+        self._server.call_all(
             [
                 ("ZADD", streams_of(source), "NX", created_ns // 1_000_000, self._address.name),
                 ("SADD", SOURCES, str(source)),
             ]
-        ):
-            if isinstance(answer, Exception):
-                raise answer
+        )
 
     @contextmanager
     def _same_parts(self) -> Iterator[None]:

@@ -121,6 +121,14 @@ class Server:
         """Run several commands in one round trip; an answer that is an error comes back as one of ours, not raised."""
         return self._connections.pipeline(commands) if commands else []
 
+    def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Run several commands in one round trip; the first answer that is an error is raised, after all were run."""
+        answers = self.pipeline(commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
     def strings(self, keys: Sequence[str]) -> Sequence[bytes | memoryview | None]:
         """Return the strings under some keys, None where there is none; large ones as views of where they came to."""
         return self._connections.strings(keys) if keys else []

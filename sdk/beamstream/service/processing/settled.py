@@ -47,12 +47,7 @@ NOTHING = Settled(declined=[], missing=[])
 def waited_for(server: Server, derived: Address, last_id: int | None = None) -> range:
     """Return the ids that keep others of a stream waiting, or its end, where that is to come behind `last_id`."""
     keys = StreamKeys(derived)
-    next_id, lowest = server.pipeline(
-        [("HGET", keys.state, "next"), ("ZRANGE", keys.held, 0, 0, "WITHSCORES")],
-    )
-    for answer in (next_id, lowest):
-        if isinstance(answer, Exception):
-            raise answer
+    next_id, lowest = server.call_all([("HGET", keys.state, "next"), ("ZRANGE", keys.held, 0, 0, "WITHSCORES")])
     first_id = int(next_id or 1)
     if lowest:
         return range(first_id, int(float(lowest[1])))
