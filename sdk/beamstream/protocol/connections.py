@@ -31,7 +31,7 @@ CONNECT_TIMEOUT_S = 3.0
 ON_THE_MOVE = ("ASK", "TRYAGAIN", "CLUSTERDOWN")
 """What a node of a cluster answers while slots move or nodes are lost; its caller tries again later."""
 
-SAYS_NOTHING = frozenset(("ERR", "NOAUTH", "NOPERM", "READONLY", "LOADING", "EXECABORT", "CROSSSLOT"))
+SAYS_NOTHING = frozenset(("ERR", "NOAUTH", "NOPERM", "READONLY", "EXECABORT", "CROSSSLOT"))
 """Codes in front of an error that tell people nothing which its text does not."""
 
 TROUBLES = (redis.RedisError, OSError, UnicodeError)
