@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair
+# how long an example takes is the machine's affair
+settings.register_profile("untimed", deadline=None)
+settings.register_profile("few", deadline=None, max_examples=10)  # for environments: whether it works there at all
 settings.load_profile("untimed")
 
 
