@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beamstream.errors import ServerUnavailableError
+from beamstream.errors import ServerRefusedError, ServerUnavailableError
 from beamstream.protocol.connections import Connections
 from beamstream.protocol.slots import N_SLOTS
 
@@ -124,9 +124,16 @@ def move_slot(nodes: Sequence[ClusterNode], slot: int, to: ClusterNode) -> None:
     ids = {node: node.call("CLUSTER", "MYID").decode() for node in (of_slot, to)}
     to.call("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[of_slot])
     of_slot.call("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+    ends_at = time.monotonic() + END_TIMEOUT_S
     while keys := of_slot.call("CLUSTER", "GETKEYSINSLOT", slot, 100):
         names = [key.decode() for key in keys]
-        of_slot.call("MIGRATE", "127.0.0.1", to.port, "", 0, int(END_TIMEOUT_S * 1000), "KEYS", *names)
+        try:
+            of_slot.call("MIGRATE", "127.0.0.1", to.port, "", 0, int(END_TIMEOUT_S * 1000), "KEYS", *names)
+        except ServerRefusedError as error:
+            if "MOVED" not in error.reason or time.monotonic() > ends_at:
+                raise
+            # News of an earlier move came late, and has told the other node that it is not to import.
+            to.call("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[of_slot])
     for node in (to, of_slot, *nodes):
         node.call("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
 
