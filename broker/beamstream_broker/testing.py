@@ -7,17 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 from beamstream.errors import ServerUnavailableError
 from beamstream.testing.ports import free_port
+from beamstream.testing.waiting import PATIENCE_S, wait_until
 
 __all__ = ["BrokerProcess"]
-
-END_TIMEOUT_S = 60.0
-"""How long it may take to end [s]."""
 
 
 class BrokerProcess:
@@ -84,11 +81,8 @@ class BrokerProcess:
             return
         self._process.kill()
         self._reap()
-        ends_at = time.monotonic() + END_TIMEOUT_S
-        while self.server_pid and Path(f"/proc/{self.server_pid}").exists():
-            if time.monotonic() > ends_at:
-                raise TimeoutError(f"the server {self.server_pid} outlives its broker")
-            time.sleep(0.01)
+        if self.server_pid:
+            wait_until(lambda: not Path(f"/proc/{self.server_pid}").exists(), f"the end of server {self.server_pid}")
 
     def stop(self) -> int:
         """Ask it to end; returns its exit status."""
@@ -99,7 +93,7 @@ class BrokerProcess:
         process, self._process = self._process, None
         if process is None:
             raise RuntimeError("the broker does not run")
-        status = process.wait(END_TIMEOUT_S)
+        status = process.wait(PATIENCE_S)
         if process.stdout is not None:
             process.stdout.close()
         return status

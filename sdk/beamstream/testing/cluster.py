@@ -20,11 +20,11 @@ from beamstream.protocol.connections import Connections
 from beamstream.protocol.slots import N_SLOTS
 
 from .ports import free_port
+from .waiting import wait_until
 
 START_TIMEOUT_S = 30.0
 """How long the nodes may take until all know one another [s]; they take one or two."""
 
-LOOK_EVERY_S = 0.01
 END_TIMEOUT_S = 10.0
 
 
@@ -157,9 +157,8 @@ def _answers(connections: Connections) -> bool:
 
 
 def _wait_until(condition: Callable[[], bool], url: str, folder: Path) -> None:
-    ends_at = time.monotonic() + START_TIMEOUT_S
-    while not condition():
-        if time.monotonic() > ends_at:
-            logs = [path.read_text("utf-8", "replace")[-1000:] for path in folder.rglob("log")]
-            raise ServerUnavailableError(url, "the nodes of the cluster do not come up: " + "\n".join(logs))
-        time.sleep(LOOK_EVERY_S)
+    try:
+        wait_until(condition, "the cluster", START_TIMEOUT_S)
+    except AssertionError as error:
+        logs = [path.read_text("utf-8", "replace")[-1000:] for path in folder.rglob("log")]
+        raise ServerUnavailableError(url, "the nodes of the cluster do not come up: " + "\n".join(logs)) from error

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from beamstream.codecs import decode
+from beamstream.testing.waiting import wait_until
 from beamstream_consumers.monitor.board import Board
 from beamstream_consumers.monitor.testing import SyntheticControl, SyntheticDetector
 from beamstream_consumers.monitor.web.access import Access
@@ -157,10 +158,7 @@ class Served:
             connection.close()
 
     def wait_until(self, so: Callable[[], bool]) -> None:
-        until_s = time.monotonic() + PATIENCE_S
-        while not so():
-            assert time.monotonic() < until_s, "it does not become so"
-            time.sleep(0.005)
+        wait_until(so, patience_s=PATIENCE_S)
 
 
 @pytest.fixture
